@@ -1,0 +1,295 @@
+// Package store is the contract of a backend: what must hold whatever keeps
+// the data. Its comments are the specification; storetest is the proof.
+//
+// It holds no SQL and no logic. Times come in as arguments, in UTC with
+// milliseconds; a backend reads no clock but for leases.
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/consent"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/subscription"
+)
+
+// Store is one backend.
+//
+// Every method may return an error without a kind when the backend fails; a
+// miss is a fault.NotFound. After one failed fsync or write the store refuses
+// all further writes with fault.Unavailable "store_failed" until the process
+// restarts, because what the disk holds is then unknown (RULES D1).
+type Store interface {
+	Reader
+	Engine
+
+	// Update runs fn in one read-write transaction; nil commits it, durably:
+	// it returns after the fsync. Updates that arrive together share one
+	// commit, each isolated from the failure of its neighbours. fn may run
+	// again, so it must do nothing that a rollback cannot undo; it must not
+	// keep tx and must not call the store by another way. When fn fails its
+	// error is returned unchanged and nothing it did remains.
+	//
+	// A queue that is full answers fault.Unavailable "busy" at once. When ctx
+	// ends while fn waits its turn, fn is not run; once it runs, the result
+	// is awaited.
+	Update(ctx context.Context, fn func(Tx) error) error
+
+	// Watch registers a function that is told, after each commit, what it
+	// touched. It is called on the committer's goroutine and must return at
+	// once. A missed call costs one poll interval, never an event.
+	Watch(fn func(Change))
+
+	// Ping tells whether the store can be read and has accepted every write so
+	// far.
+	Ping(ctx context.Context) error
+
+	// Close finishes what is queued and releases everything. Idempotent.
+	Close() error
+}
+
+// Change is what a commit touched.
+type Change struct {
+	Applications []access.ID         // whose logs grew
+	Endpoints    []delivery.Endpoint // whose configuration, status or replays changed
+	Deadline     time.Time           // the earliest consent deadline that was written; zero: none
+}
+
+// Reader reads. Every read names whose data it wants; what another
+// application owns is fault.NotFound, as if it did not exist.
+type Reader interface {
+	// Application returns one application.
+	Application(ctx context.Context, app access.ID) (access.Application, error)
+	// Applications returns all, oldest first, and how many there are in all.
+	Applications(ctx context.Context, offset, limit int) ([]access.Application, int, error)
+	// Credentials returns an application's, oldest first.
+	Credentials(ctx context.Context, app access.ID) ([]access.Credential, error)
+	// Credential returns the credential of a client, whosever it is.
+	Credential(ctx context.Context, clientID string) (access.Credential, error)
+	// Token returns the token with that hash. Expired ones may be missing.
+	Token(ctx context.Context, hash [32]byte) (access.Token, error)
+
+	// Consent returns the consent with that ID or consentId.
+	Consent(ctx context.Context, app access.ID, ref string) (consent.Consent, error)
+	// Consents returns a page, newest first, and the After of the next page,
+	// empty at the end.
+	Consents(ctx context.Context, app access.ID, q ConsentQuery) ([]consent.Consent, string, error)
+	// DueConsents returns consents whose deadline is at or before now, of all
+	// applications, earliest deadline first.
+	DueConsents(ctx context.Context, now time.Time, limit int) ([]ConsentRef, error)
+	// NextDeadline returns the earliest deadline of all consents; zero: none.
+	NextDeadline(ctx context.Context) (time.Time, error)
+
+	// Endpoint returns an endpoint of that style that is not deleted, with its
+	// secrets opened.
+	Endpoint(ctx context.Context, app access.ID, style subscription.Style, id subscription.ID) (subscription.Endpoint, error)
+	// Endpoints returns a page in order of creation, and how many match in all.
+	Endpoints(ctx context.Context, app access.ID, q EndpointQuery) ([]subscription.Endpoint, int, error)
+	// Health returns an endpoint's backlog and breaker.
+	Health(ctx context.Context, app access.ID, id subscription.ID) (delivery.Health, error)
+
+	// Event returns one event with its body.
+	Event(ctx context.Context, app access.ID, id string) (event.Event, error)
+	// Events returns a page in commit order. After is the ID of the last event
+	// seen; an unknown one is fault.Invalid at "after". The second result is
+	// the After of the next page, empty when no more events match now.
+	Events(ctx context.Context, app access.ID, q EventQuery) ([]event.Event, string, error)
+
+	// Delivery returns one delivery with every attempt. Deliveries of deleted
+	// endpoints are found as long as the log keeps them.
+	Delivery(ctx context.Context, app access.ID, id string) (delivery.Detail, error)
+	// Deliveries returns a page, newest first (by the event's place in the
+	// log, then by endpoint), and the After of the next page, empty at the
+	// end. A page may hold fewer than Limit, even none, and still have a next.
+	Deliveries(ctx context.Context, app access.ID, q DeliveryQuery) ([]delivery.View, string, error)
+	// ReplaySelection returns the places in the log, ascending, that a replay
+	// of the endpoint would send: logged events that match its feed, chosen by
+	// EventIDs, or by recording time (From inclusive, To exclusive) and
+	// optionally delivery status; never those already waiting (pending,
+	// retrying, held). Unknown event IDs, or of another feed, are
+	// fault.Invalid at "/eventIds/<index>".
+	ReplaySelection(ctx context.Context, app access.ID, id subscription.ID, q ReplayQuery) ([]event.Seq, error)
+
+	// Bin returns an inspector's bin by its name, whosever it is.
+	Bin(ctx context.Context, name string) (Bin, error)
+	// Bins returns an application's, newest first.
+	Bins(ctx context.Context, app access.ID) ([]Bin, error)
+}
+
+// ConsentQuery chooses consents. Zero fields do not restrict.
+type ConsentQuery struct {
+	Lifecycle []consent.Status // any of these
+	Type      consent.Type
+	CitizenID string
+	Limit     int
+	After     string // opaque, from the page before; a malformed one is fault.Invalid at "after"
+}
+
+// ConsentRef names a consent across applications.
+type ConsentRef struct {
+	Application access.ID
+	ID          consent.ID
+}
+
+// EndpointQuery chooses endpoints.
+type EndpointQuery struct {
+	Style      subscription.Style
+	Status     string // "active" | "paused" (paused includes suspended); empty: any
+	UpdateType subscription.UpdateType
+	Offset     int
+	Limit      int
+}
+
+// EventQuery chooses events.
+type EventQuery struct {
+	Type    event.Type
+	Subject string
+	Limit   int
+	After   string
+}
+
+// DeliveryQuery chooses deliveries. With no Endpoint it spans all of the
+// application, deleted endpoints included. From and To bound the event's
+// recording time: from inclusive, to exclusive.
+type DeliveryQuery struct {
+	Endpoint subscription.ID
+	Style    subscription.Style // with Endpoint: must match, else fault.NotFound
+	Status   delivery.Status
+	Subject  string
+	EventID  string
+	From, To time.Time
+	Limit    int
+	After    string // opaque; a malformed one is fault.Invalid at "after"
+}
+
+// ReplayQuery chooses what to send again: EventIDs, or a span of time.
+type ReplayQuery struct {
+	EventIDs []string
+	From, To time.Time
+	Status   delivery.Status
+}
+
+// Bin is an inspector's address and the answers it was told to give.
+type Bin struct {
+	Name        string // "bin_…", unguessable
+	Application access.ID
+	Script      Script
+	CreatedAt   time.Time
+}
+
+// Script is how a bin answers.
+type Script struct {
+	Status       int           // 100..599 without 1xx; default 200
+	Delay        time.Duration // before it answers
+	FailureRatio float64       // 0..1: this part of the requests is answered 500
+	Headers      map[string]string
+	Body         string
+}
+
+// Idempotent is the stored answer of a request.
+type Idempotent struct {
+	Key       string
+	Route     string   // e.g. "POST /v1/consents"
+	Request   [32]byte // SHA-256 of the body
+	Status    int
+	Response  []byte // kept sealed
+	ExpiresAt time.Time
+}
+
+// Tx is one transaction. Its reads see its own writes.
+type Tx interface {
+	// PutApplication inserts or updates.
+	PutApplication(a access.Application) error
+	// Application reads within the transaction.
+	Application(app access.ID) (access.Application, error)
+	// DeleteApplication removes the application and everything that is its,
+	// tokens, endpoints, log and bins included.
+	DeleteApplication(app access.ID) error
+	// PutCredential inserts.
+	PutCredential(c access.Credential) error
+	// DeleteCredential removes a credential and every token it obtained.
+	// fault.NotFound when the application has none of that name.
+	DeleteCredential(app access.ID, clientID string) error
+	// PutToken inserts; tokens that expired before now are dropped on the way.
+	PutToken(t access.Token, now time.Time) error
+
+	// Consent reads within the transaction, by ID or consentId.
+	Consent(app access.ID, ref string) (consent.Consent, error)
+	// PutConsent inserts or updates the consent and logs the events, in that
+	// order, with the next places in the log and the next sequences of their
+	// subject. Personal data and bodies are sealed under the subject's key,
+	// made with its first event.
+	PutConsent(c consent.Consent, evts ...event.Event) error
+	// Publish logs events that change no consent.
+	Publish(evts ...event.Event) error
+
+	// Idempotent returns the stored answer for the key that has not expired at
+	// now, or fault.NotFound.
+	Idempotent(app access.ID, route, key string, now time.Time) (Idempotent, error)
+	// PutIdempotent stores an answer; expired ones are dropped on the way.
+	PutIdempotent(app access.ID, i Idempotent, now time.Time) error
+
+	// Endpoint reads within the transaction.
+	Endpoint(app access.ID, style subscription.Style, id subscription.ID) (subscription.Endpoint, error)
+	// CountEndpoints counts those of the application that are not deleted.
+	CountEndpoints(app access.ID) (int, error)
+	// InterceptorExists tells whether the application has another interceptor
+	// (not except) with that URL and feed.
+	InterceptorExists(app access.ID, url string, feed event.Feed, except subscription.ID) (bool, error)
+	// PutEndpoint inserts an endpoint, which then hears everything logged
+	// after this transaction's own events so far, or updates it. Secrets are
+	// sealed. Shown, how its requests look with secrets masked, is kept for
+	// its Version. When the Filter differs from the one in force, a new filter
+	// version starts at the log's end; what waits stays under the old one.
+	PutEndpoint(e subscription.Endpoint, shown delivery.Shown) error
+	// DeleteEndpoint hides the endpoint, wipes its secrets and cancels what
+	// waits for it. Its deliveries stay readable.
+	DeleteEndpoint(app access.ID, id subscription.ID, now time.Time) error
+	// Discard begins an owner's pause: everything that waits for the endpoint
+	// and everything logged until Resume counts as discarded, and unfinished
+	// replays end. The lease is broken.
+	Discard(app access.ID, id subscription.ID, now time.Time) error
+	// Resume ends an owner's pause: the cursor moves to the log's end. After a
+	// suspension (nothing was discarded) the cursor stays and every exception
+	// that waits for a retry becomes due at now. The breaker closes. The lease
+	// is broken. It does not touch the endpoint's status: PutEndpoint does.
+	Resume(app access.ID, id subscription.ID, now time.Time) error
+	// PutReplay stores a replay job.
+	PutReplay(app access.ID, r delivery.Replay) error
+
+	// PutBin inserts or updates; DeleteBin removes.
+	PutBin(b Bin) error
+	Bin(name string) (Bin, error)
+	DeleteBin(app access.ID, name string) error
+}
+
+// Engine is what dispatch asks of a backend; dispatch declares it again as
+// its own Log.
+type Engine interface {
+	// Active returns the endpoints that may be sent to: active, not deleted.
+	Active(ctx context.Context) ([]delivery.Endpoint, error)
+	// Config returns an endpoint's configuration, secrets opened, whatever its
+	// status; fault.NotFound when it is deleted.
+	Config(ctx context.Context, e delivery.Endpoint) (subscription.Endpoint, error)
+	// Open takes the lease of an endpoint with a new epoch and tells where it
+	// stands. fault.Conflict "not_active" when it may not be sent to.
+	Open(ctx context.Context, e delivery.Endpoint) (delivery.Position, error)
+	// Read returns the next events for the endpoint after a place in the log,
+	// under the filters in force at each place: at most limit items and about
+	// maxBytes of bodies (always at least one item when there is one). Nothing
+	// with a lower place can still appear behind Upto.
+	Read(ctx context.Context, e delivery.Endpoint, after event.Seq, limit, maxBytes int) (delivery.Page, error)
+	// Load returns the exceptions at these places with their events, in that
+	// order; those that are gone are left out.
+	Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq) ([]delivery.Loaded, error)
+	// Record writes what became of a batch, all of it durably, or, when it
+	// fails, nothing. One outcome for each progress, in order. A progress
+	// whose lease has passed to another is fenced: see delivery.Outcome.
+	//
+	// A Suspend progress sets the endpoint suspended with its reason, logs
+	// the given events and breaks the lease, unless it is fenced.
+	Record(ctx context.Context, batch []delivery.Progress) ([]delivery.Outcome, error)
+}

@@ -1,0 +1,198 @@
+// Package subscription says who wants which events, where, and how we prove
+// ourselves there; it covers both ways to register, interceptors and
+// subscriptions. Both are an Endpoint.
+//
+// It is a rule room: no I/O, no goroutine, no clock.
+package subscription
+
+import (
+	"slices"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/secret"
+)
+
+// ID names an endpoint: "sub_…" or "int_…", 1..50 characters.
+type ID string
+
+// Style is the way an endpoint was registered.
+type Style string
+
+// The styles.
+const (
+	Interceptor  Style = "interceptor"  // source A
+	Subscription Style = "subscription" // source B
+)
+
+// Status is what the owner, or we, made of the endpoint.
+type Status string
+
+// The states. Source B knows active and paused; a suspended endpoint shows
+// itself as paused with a reason.
+const (
+	Active    Status = "active"
+	Paused    Status = "paused"    // by its owner: updates are discarded
+	Suspended Status = "suspended" // by us after a 410: updates wait
+)
+
+// UpdateType is the feed that a subscription asks for.
+type UpdateType string
+
+// The update types. Source: "Update a Subscription", UpdateType.
+const (
+	CitizenEmails       UpdateType = "citizen-emails"
+	ConsentReceipts     UpdateType = "consent-receipts"
+	EffectivePermission UpdateType = "effective-permission"
+)
+
+// Own returns the one event type of the update type's own feed.
+func (u UpdateType) Own() event.Type {
+	switch u {
+	case CitizenEmails:
+		return event.CitizenEmail
+	case ConsentReceipts:
+		return event.PermissionsDelta
+	}
+	return event.PermissionsEffective
+}
+
+// AuthType is how we prove ourselves to the receiver.
+type AuthType string
+
+// The types: the source's four, and basic.
+const (
+	AuthNone   AuthType = "none"
+	AuthAPIKey AuthType = "api-key"
+	AuthToken  AuthType = "token"
+	AuthOAuth2 AuthType = "oauth2"
+	AuthBasic  AuthType = "basic"
+)
+
+// Auth is an endpoint's authentication; only the members of its Type are set.
+type Auth struct {
+	Type   AuthType
+	APIKey APIKey
+	Bearer Bearer // authType token
+	OAuth2 OAuth2
+	Basic  Basic
+}
+
+// APIKey is a key in a header or in the query.
+type APIKey struct {
+	Location string // "header" | "query"
+	Key      string // the header's or the parameter's name
+	Value    secret.Value
+}
+
+// Bearer is a static token, or a refresh token with what it needs.
+type Bearer struct {
+	Token        secret.Value
+	RefreshToken secret.Value
+	RefreshURL   string
+	ClientID     string
+	ClientSecret secret.Value
+}
+
+// OAuth2 are client credentials as "Update a Subscription" configures them.
+type OAuth2 struct {
+	GrantType         string // "client-credentials"
+	AuthenticationURL string
+	ContentType       string // "application-form-urlencoded" | "application-json"
+	ClientID          string
+	ClientSecret      secret.Value
+	Scope             string
+	ClientAuthMethod  string // "auto" | "basic" | "body"
+	Audience          string
+}
+
+// Basic is HTTP Basic authentication (RFC 7617).
+type Basic struct {
+	User     string
+	Password secret.Value
+}
+
+// SigningSecret is one secret that signs deliveries. ExpiresAt is zero for
+// the current one; a rotated one signs beside it until it expires.
+type SigningSecret struct {
+	Secret    secret.Value // "whsec_" and base 64
+	ExpiresAt time.Time
+}
+
+// OnBacklog says what happens to older full states that wait.
+type OnBacklog string
+
+// The ways.
+const (
+	BacklogAll    OnBacklog = "all"
+	BacklogLatest OnBacklog = "latest"
+)
+
+// Endpoint is a registered receiver.
+type Endpoint struct {
+	ID          ID
+	Application string
+	Style       Style
+	Version     int64 // grows by one with each change of the configuration, from 1
+
+	Name string
+	URL  string
+	Feed event.Feed // interceptors: which lifecycle feed (the source's "type"); empty otherwise
+
+	UpdateType UpdateType   // subscriptions
+	EventTypes []event.Type // subscriptions: empty means the feed of UpdateType
+
+	Status       Status
+	StatusReason string // why, in plain words; empty when active
+	StatusSince  time.Time
+
+	Auth           Auth
+	SigningSecrets []SigningSecret // newest first, never empty
+
+	RetrySchedule []time.Duration // empty: the server's
+	Timeout       time.Duration   // 0: the server's
+	RateLimit     int             // requests per second; 0: none
+	MaxInFlight   int             // 0: the server's
+	Description   string
+	Metadata      map[string]string
+	OnBacklog     OnBacklog
+
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Filter says which events an endpoint is told. A change of it starts a new
+// version at the log's end; what waits stays under the old one.
+type Filter struct {
+	Feeds []event.Feed // empty: any
+	Types []event.Type // never empty
+}
+
+// Matches tells whether the endpoint id is told e.
+func (f Filter) Matches(id ID, e event.Event) bool {
+	return e.Except != string(id) && slices.Contains(f.Types, e.Type) &&
+		(len(f.Feeds) == 0 || slices.Contains(f.Feeds, e.Feed))
+}
+
+// Equal tells whether two filters let the same events through.
+func (f Filter) Equal(o Filter) bool {
+	return slices.Equal(f.Feeds, o.Feeds) && slices.Equal(f.Types, o.Types)
+}
+
+// Filter returns the filter that the endpoint's configuration asks for, its
+// types in a fixed order.
+//
+// An interceptor is told the source's six lifecycle events of its type. A
+// subscription is told its update type's own event, or exactly the types it
+// lists.
+func (e Endpoint) Filter() Filter {
+	if e.Style == Interceptor {
+		return Filter{Feeds: []event.Feed{e.Feed}, Types: event.SourceLifecycle()}
+	}
+	if len(e.EventTypes) == 0 {
+		return Filter{Types: []event.Type{e.UpdateType.Own()}}
+	}
+	ts := slices.Clone(e.EventTypes)
+	slices.Sort(ts)
+	return Filter{Types: slices.Compact(ts)}
+}
