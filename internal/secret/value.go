@@ -50,3 +50,10 @@ func Random(n int) Value {
 	rand.Read(b) // never fails (crypto/rand)
 	return Value{base64.RawURLEncoding.EncodeToString(b)}
 }
+
+// RandomStd returns n random bytes in standard base 64 with padding.
+func RandomStd(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails (crypto/rand)
+	return base64.StdEncoding.EncodeToString(b)
+}
