@@ -1,0 +1,83 @@
+// Package config turns the command line and the environment into one checked
+// value.
+//
+// Every setting is a variable CONSENTWIRE_X and a flag --x of the same name; a
+// flag wins over its variable, and that over the default. Secrets come from
+// the environment or from a file, never from a flag, where other users of the
+// machine would see them. What is unknown or malformed stops the start with
+// one sentence that names it: a setting that is silently ignored is found out
+// in the night. The package reads the files that settings name and makes the
+// keys of the data folder; it opens nothing else.
+package config
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/secret"
+)
+
+// Command is what the process was asked to do.
+type Command string
+
+// The commands. Help was asked for and is already printed: there is nothing
+// left to do.
+const (
+	Dev     Command = "dev"
+	Serve   Command = "serve"
+	Migrate Command = "migrate"
+	Version Command = "version"
+	Help    Command = "help"
+)
+
+// Config is every setting, checked. For Version and Help it is empty.
+type Config struct {
+	Listen      string // host:port; port 0 picks one
+	TLSCertFile string // PEM; empty: no TLS. It fits TLSKeyFile
+	TLSKeyFile  string
+	PublicURL   string // scheme and host without a slash at the end; empty: from the address we listen on, see BaseURL
+	DataDir     string // empty only for Dev: a temporary folder
+	NoMigrate   bool   // Serve only: do not touch the schema
+
+	AdminToken secret.Value // unset: EnsureAdminToken
+	MasterKey  secret.Value // comma-separated keys, each 32 bytes in base 64; unset: EnsureMasterKey
+
+	EgressAllow      []netip.Prefix // may be dialled although not public
+	EgressAllowHosts []string       // the same by name: lower case, no dot at the end
+	EgressAllowHTTP  bool           // only towards the two above
+	EgressCA         []byte         // PEM; nil: the system's roots only
+
+	ConsentApprovalTTL    time.Duration
+	ConsentConsumptionTTL time.Duration
+	RetrySchedule         []time.Duration // 1..20 waits between attempts, before jitter
+	AttemptTimeout        time.Duration
+
+	LogLevel  slog.Level
+	LogFormat string // "json" or "text"
+
+	// Warnings are sentences for the log, e.g. about a key that others may read.
+	Warnings []string
+}
+
+// BaseURL returns how the world reaches us, without a slash at the end:
+// PublicURL, or else the address we listen on, with the loopback address in
+// place of "all addresses".
+func (c Config) BaseURL(addr net.Addr) string {
+	if c.PublicURL != "" {
+		return c.PublicURL
+	}
+	scheme := "http"
+	if c.TLSCertFile != "" {
+		scheme = "https"
+	}
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return scheme + "://" + addr.String()
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}
