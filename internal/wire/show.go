@@ -1,0 +1,251 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/subscription"
+)
+
+// Hidden is a secret as a read shows it: null. A nil *Hidden with omitempty
+// shows nothing.
+type Hidden struct{}
+
+// MarshalJSON returns null.
+func (Hidden) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
+
+func hide(is bool) *Hidden {
+	if is {
+		return &Hidden{}
+	}
+	return nil
+}
+
+// SubscriptionBody is a subscription as a read shows it.
+type SubscriptionBody struct {
+	SubscriptionID string             `json:"subscriptionId"`
+	ApplicationID  string             `json:"applicationId"`
+	Name           string             `json:"name"`
+	URL            string             `json:"url"`
+	Status         string             `json:"status"` // active or paused
+	StatusReason   string             `json:"statusReason,omitempty"`
+	UpdateType     string             `json:"updateType"`
+	EventTypes     []string           `json:"eventTypes,omitempty"`
+	Authentication AuthenticationBody `json:"authentication"`
+	RetrySchedule  []string           `json:"retrySchedule,omitempty"`
+	TimeoutSeconds int                `json:"timeoutSeconds,omitempty"`
+	RateLimit      int                `json:"rateLimit,omitempty"`
+	MaxInFlight    int                `json:"maxInFlight,omitempty"`
+	Description    string             `json:"description,omitempty"`
+	Metadata       map[string]string  `json:"metadata,omitempty"`
+	OnBacklog      string             `json:"onBacklog"`
+	Backlog        BacklogBody        `json:"backlog"`
+	Discarded      int                `json:"discarded"` // since it was last paused by its owner
+	Circuit        CircuitBody        `json:"circuit"`
+	CreatedAt      string             `json:"createdAt"`
+	UpdatedAt      string             `json:"updatedAt"`
+	SigningSecret  string             `json:"signingSecret,omitempty"` // in the answer to its creation only
+}
+
+// AuthenticationBody is an authentication as a read shows it: the members of
+// its authType, each secret null beside "<member>Set": true.
+type AuthenticationBody struct {
+	AuthType        string      `json:"authType"`
+	APIKeyAuth      *APIKeyBody `json:"apiKeyAuth,omitempty"`
+	Token           *Hidden     `json:"token,omitempty"`
+	TokenSet        bool        `json:"tokenSet,omitempty"`
+	RefreshToken    *Hidden     `json:"refreshToken,omitempty"`
+	RefreshTokenSet bool        `json:"refreshTokenSet,omitempty"`
+	RefreshURL      string      `json:"refreshUrl,omitempty"`
+	ClientID        string      `json:"clientId,omitempty"`
+	ClientSecret    *Hidden     `json:"clientSecret,omitempty"`
+	ClientSecretSet bool        `json:"clientSecretSet,omitempty"`
+	OAuth2Auth      *OAuth2Body `json:"oauth2Auth,omitempty"`
+	BasicAuth       *BasicBody  `json:"basicAuth,omitempty"`
+}
+
+// APIKeyBody is the member apiKeyAuth of a read.
+type APIKeyBody struct {
+	Location string `json:"location"`
+	Key      string `json:"key"`
+	Value    Hidden `json:"value"`
+	ValueSet bool   `json:"valueSet"`
+}
+
+// OAuth2Body is the member oauth2Auth of a read.
+type OAuth2Body struct {
+	GrantType         string `json:"grantType"`
+	AuthenticationURL string `json:"authenticationUrl"`
+	ContentType       string `json:"contentType"`
+	ClientID          string `json:"clientId"`
+	ClientSecret      Hidden `json:"clientSecret"`
+	ClientSecretSet   bool   `json:"clientSecretSet"`
+	Scope             string `json:"scope,omitempty"`
+	ClientAuthMethod  string `json:"clientAuthMethod"`
+	Audience          string `json:"audience,omitempty"`
+}
+
+// BasicBody is the member basicAuth of a read.
+type BasicBody struct {
+	User        string `json:"user"`
+	Password    Hidden `json:"password"`
+	PasswordSet bool   `json:"passwordSet"`
+}
+
+// BacklogBody says what waits for an endpoint.
+type BacklogBody struct {
+	Count    int    `json:"count"`
+	AtLeast  bool   `json:"atLeast,omitempty"` // the count is a lower bound
+	OldestAt string `json:"oldestAt,omitempty"`
+}
+
+// CircuitBody is an endpoint's breaker. Open, nothing new is sent until a
+// delivery that was tried before succeeds.
+type CircuitBody struct {
+	State    string `json:"state"` // closed or open
+	Since    string `json:"since,omitempty"`
+	Failures int    `json:"failures"` // in a row
+	Reason   string `json:"reason,omitempty"`
+}
+
+// InterceptorBody is an interceptor as a read shows it; the password never is.
+type InterceptorBody struct {
+	ID                 string      `json:"id"`
+	Endpoint           string      `json:"endpoint"`
+	IsAuthenticated    bool        `json:"isAuthenticated"`
+	AuthenticationType string      `json:"authenticationType"`
+	User               string      `json:"user"`
+	Type               string      `json:"type"` // DATA or PAYMENT
+	Status             string      `json:"status"`
+	StatusReason       string      `json:"statusReason,omitempty"`
+	Backlog            BacklogBody `json:"backlog"`
+	Circuit            CircuitBody `json:"circuit"`
+	CreatedAt          string      `json:"createdAt"`
+	UpdatedAt          string      `json:"updatedAt"`
+	SigningSecret      string      `json:"signingSecret,omitempty"` // in the answer to its registration only
+}
+
+// Subscription shows a subscription and how it does. It never shows a secret.
+func Subscription(e subscription.Endpoint, h delivery.Health) SubscriptionBody {
+	b := SubscriptionBody{
+		SubscriptionID: string(e.ID),
+		ApplicationID:  e.Application,
+		Name:           e.Name,
+		URL:            e.URL,
+		Status:         shownStatus(e),
+		StatusReason:   e.StatusReason,
+		UpdateType:     string(e.UpdateType),
+		Authentication: authentication(e.Auth),
+		TimeoutSeconds: int(e.Timeout / time.Second),
+		RateLimit:      e.RateLimit,
+		MaxInFlight:    e.MaxInFlight,
+		Description:    e.Description,
+		Metadata:       e.Metadata,
+		OnBacklog:      string(e.OnBacklog),
+		Backlog:        backlog(h),
+		Discarded:      h.Discarded,
+		Circuit:        circuit(h.Breaker),
+		CreatedAt:      event.Format(e.CreatedAt),
+		UpdatedAt:      event.Format(e.UpdatedAt),
+	}
+	for _, t := range e.EventTypes {
+		b.EventTypes = append(b.EventTypes, string(t))
+	}
+	for _, d := range e.RetrySchedule {
+		b.RetrySchedule = append(b.RetrySchedule, subscription.FormatWait(d))
+	}
+	return b
+}
+
+// SubscriptionCreated shows a new subscription with its signing secret, this
+// once.
+func SubscriptionCreated(e subscription.Endpoint) SubscriptionBody {
+	b := Subscription(e, delivery.Health{})
+	b.SigningSecret = signingSecret(e)
+	return b
+}
+
+// Interceptor shows an interceptor and how it does. It never shows a secret.
+func Interceptor(e subscription.Endpoint, h delivery.Health) InterceptorBody {
+	b := InterceptorBody{
+		ID:           string(e.ID),
+		Endpoint:     e.URL,
+		Type:         "DATA",
+		Status:       shownStatus(e),
+		StatusReason: e.StatusReason,
+		Backlog:      backlog(h),
+		Circuit:      circuit(h.Breaker),
+		CreatedAt:    event.Format(e.CreatedAt),
+		UpdatedAt:    event.Format(e.UpdatedAt),
+	}
+	if e.Feed == event.LifecyclePayment {
+		b.Type = "PAYMENT"
+	}
+	if e.Auth.Type == subscription.AuthBasic {
+		b.IsAuthenticated, b.AuthenticationType, b.User = true, "BASIC", e.Auth.Basic.User
+	}
+	return b
+}
+
+// InterceptorCreated shows a new interceptor with its signing secret, this
+// once.
+func InterceptorCreated(e subscription.Endpoint) InterceptorBody {
+	b := Interceptor(e, delivery.Health{})
+	b.SigningSecret = signingSecret(e)
+	return b
+}
+
+func signingSecret(e subscription.Endpoint) string {
+	if len(e.SigningSecrets) == 0 {
+		return ""
+	}
+	return e.SigningSecrets[0].Secret.Reveal()
+}
+
+// shownStatus is the status in source B's words: what we suspended shows as
+// paused.
+func shownStatus(e subscription.Endpoint) string {
+	if e.Status == subscription.Suspended {
+		return string(subscription.Paused)
+	}
+	return string(e.Status)
+}
+
+func authentication(a subscription.Auth) AuthenticationBody {
+	b := AuthenticationBody{AuthType: string(a.Type)}
+	switch a.Type {
+	case subscription.AuthAPIKey:
+		b.APIKeyAuth = &APIKeyBody{Location: a.APIKey.Location, Key: a.APIKey.Key, ValueSet: true}
+	case subscription.AuthToken:
+		t := a.Bearer
+		b.TokenSet, b.RefreshTokenSet, b.ClientSecretSet = t.Token.IsSet(), t.RefreshToken.IsSet(), t.ClientSecret.IsSet()
+		b.Token, b.RefreshToken, b.ClientSecret = hide(b.TokenSet), hide(b.RefreshTokenSet), hide(b.ClientSecretSet)
+		b.RefreshURL, b.ClientID = t.RefreshURL, t.ClientID
+	case subscription.AuthOAuth2:
+		o := a.OAuth2
+		b.OAuth2Auth = &OAuth2Body{
+			GrantType: o.GrantType, AuthenticationURL: o.AuthenticationURL, ContentType: o.ContentType,
+			ClientID: o.ClientID, ClientSecretSet: true, Scope: o.Scope, ClientAuthMethod: o.ClientAuthMethod, Audience: o.Audience,
+		}
+	case subscription.AuthBasic:
+		b.BasicAuth = &BasicBody{User: a.Basic.User, PasswordSet: true}
+	}
+	return b
+}
+
+func backlog(h delivery.Health) BacklogBody {
+	b := BacklogBody{Count: h.Backlog, AtLeast: h.AtLeast}
+	if !h.OldestAt.IsZero() {
+		b.OldestAt = event.Format(h.OldestAt)
+	}
+	return b
+}
+
+func circuit(k delivery.Breaker) CircuitBody {
+	b := CircuitBody{State: "closed", Failures: k.Failures, Reason: k.Reason}
+	if k.Open {
+		b.State, b.Since = "open", event.Format(k.Since)
+	}
+	return b
+}
