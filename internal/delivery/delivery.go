@@ -137,6 +137,30 @@ type Breaker struct {
 	Reason   string    // the last failure, in plain words
 }
 
+// HoldState says whether an endpoint's credential is to be had. Source:
+// CONTRACT 7 and 9, "authorisation".
+type HoldState string
+
+// The states.
+const (
+	Authorised           HoldState = "authorised"
+	TokenTrouble         HoldState = "held"                  // we try again by ourselves
+	NeedsReauthorisation HoldState = "needs_reauthorisation" // its owner must act
+)
+
+// Hold tells how an endpoint's managed token is. While its State is not
+// Authorised nothing is sent, what waits is held, and no attempt is used up.
+// The zero Hold is an endpoint that manages no token.
+type Hold struct {
+	State  HoldState
+	Since  time.Time
+	Reason string    // in plain words
+	NextAt time.Time // of the next try; zero: none planned
+}
+
+// Held tells whether nothing is sent.
+func (h Hold) Held() bool { return h.State != "" && h.State != Authorised }
+
 // Progress is what became of one endpoint's deliveries, recorded together.
 type Progress struct {
 	Lease    Lease
@@ -147,6 +171,7 @@ type Progress struct {
 	Settled  []Settlement // applied after Put
 	Rouse    []string     // subjects whose first waiting exception becomes due at At, unless one is due already
 	Breaker  *Breaker     // nil: unchanged
+	Hold     *Hold        // nil: unchanged
 	Suspend  *Suspension  // the endpoint answered 410
 	Replayed *ReplayMark  // progress of a replay job
 }
@@ -188,6 +213,7 @@ type Position struct {
 	Due     []Exception        // all in state retrying, ordered by NextAt
 	Waiting map[string]int     // subject → exceptions that are retrying or blocked
 	Breaker Breaker
+	Hold    Hold
 	Replays []Replay // unfinished, oldest first
 }
 
@@ -261,6 +287,7 @@ type Health struct {
 	OldestAt  time.Time // when the oldest of them was recorded; zero: none waits
 	Discarded int       // since it was last paused by its owner
 	Breaker   Breaker
+	Hold      Hold
 }
 
 // BacklogExact is the largest backlog that is counted one by one (CONTRACT 9).
