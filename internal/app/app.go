@@ -1,0 +1,64 @@
+// Package app holds the use cases: one method, one transaction.
+//
+// It is the only place where a rule's decision meets the store. Each method
+// reads the clock once, in UTC rounded to the millisecond, which is what every
+// backend can keep. Reads that need no decision go straight to store.Reader;
+// there are no methods here that only pass through.
+package app
+
+import (
+	"context"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/consent"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/id"
+	"github.com/consentwire/consentwire/internal/secret"
+	"github.com/consentwire/consentwire/internal/store"
+)
+
+// App is the use cases over one store.
+type App struct {
+	store    store.Store
+	policy   consent.Policy
+	operator secret.Value
+	throttle *throttle
+	running  *running
+}
+
+// Options configure an App.
+type Options struct {
+	Store    store.Store
+	Policy   consent.Policy
+	Operator secret.Value // the operator's bearer; at least 32 characters
+}
+
+// New returns the use cases.
+func New(o Options) *App {
+	return &App{
+		store:    o.Store,
+		policy:   o.Policy,
+		operator: o.Operator,
+		throttle: newThrottle(),
+		running:  newRunning(),
+	}
+}
+
+// now is the one reading of the clock in a use case.
+func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// stamp gives events their identity: rules make none.
+func stamp(app access.ID, at time.Time, evts []event.Event) []event.Event {
+	out := make([]event.Event, len(evts))
+	for i, e := range evts {
+		e.ID, e.Application, e.RecordedAt = id.New(id.Event), string(app), at
+		out[i] = e
+	}
+	return out
+}
+
+// update runs fn in one transaction of the store.
+func (a *App) update(ctx context.Context, fn func(store.Tx) error) error {
+	return a.store.Update(ctx, fn)
+}
