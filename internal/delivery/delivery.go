@@ -64,6 +64,8 @@ type Item struct {
 	Subject  string
 	Sequence int64 // the subject's own counter
 	Body     []byte
+
+	RecordedAt time.Time
 }
 
 // Exception is a delivery that could not just pass: it waits for a retry, or
@@ -210,6 +212,7 @@ type Position struct {
 	Lease   Lease
 	Cursor  event.Seq
 	Settled map[event.Seq]bool // above the cursor: already delivered, or an exception
+	Tried   map[event.Seq]int  // above the cursor, not settled: attempts that were made all the same
 	Due     []Exception        // all in state retrying, ordered by NextAt
 	Waiting map[string]int     // subject → exceptions that are retrying or blocked
 	Breaker Breaker

@@ -80,11 +80,15 @@ const Jitter = 0.2
 // Next returns the wait after the given number of attempts (1 or more) of a
 // round; ok is false when the schedule has ended. dice is a random number in
 // [0, 1). asked is the receiver's wish (RetryAfter): the wait is never shorter
-// than it, nor than the jittered step.
+// than it, nor than the jittered step; it is rounded up to the millisecond.
 func (s Schedule) Next(tries int, dice float64, asked time.Duration) (wait time.Duration, ok bool) {
 	if tries < 1 || tries > len(s) {
 		return 0, false
 	}
 	step := time.Duration(float64(s[tries-1]) * (1 - Jitter + 2*Jitter*dice))
-	return max(step, asked).Truncate(time.Millisecond), true
+	wait = max(step, asked)
+	if r := wait % time.Millisecond; r > 0 {
+		wait += time.Millisecond - r
+	}
+	return wait, true
 }

@@ -100,10 +100,11 @@ func (t Type) IsLifecycle() bool { return t.SourceName() != "" }
 func (t Type) IsWithdrawal() bool { return t == ConsentRevoked || t == ConsentRejected }
 
 // Parse reads a type's name: dotted, or as the source spells it. Blanks are
-// removed and letters lowered first, because the source renders its names with
-// blanks around the colons. It returns the empty Type for an unknown name.
+// removed and the letters A to Z lowered first, because the source renders its
+// names with blanks around the colons. It returns the empty Type for an unknown
+// name; letters that only look or fold like ours, such as U+212A, make one.
 func Parse(name string) Type {
-	n := strings.ToLower(strings.Join(strings.Fields(name), ""))
+	n := strings.Map(lower, strings.Join(strings.Fields(name), ""))
 	for _, s := range sourceNames {
 		if s.n == n || string(s.t) == n {
 			return s.t
@@ -114,6 +115,13 @@ func Parse(name string) Type {
 		return t
 	}
 	return ""
+}
+
+func lower(c rune) rune {
+	if 'A' <= c && c <= 'Z' {
+		return c - 'A' + 'a'
+	}
+	return c
 }
 
 // Event is something that happened, as the log keeps it. Body is the exact
