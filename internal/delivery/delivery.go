@@ -96,7 +96,8 @@ const (
 // Attempt is the record of one try.
 type Attempt struct {
 	Seq           event.Seq
-	N             int // 1, 2, …; numbered on over replays
+	Subject       string // of the event
+	N             int    // 1, 2, …; numbered on over replays
 	At            time.Time
 	Duration      time.Duration
 	Delivered     bool

@@ -16,7 +16,7 @@ var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadd
 // ID returns the ID of the delivery of the event at seq to an endpoint. It is
 // computed, so that a delivery has one before it has a row. Opaque to callers.
 func ID(e Endpoint, seq event.Seq) string {
-	b := binary.AppendUvarint(make([]byte, 0, 48), uint64(seq)) // never negative
+	b := binary.AppendUvarint(make([]byte, 0, 48), uint64(seq)) // #nosec G115 -- never negative
 	return idPrefix + idEncoding.EncodeToString(append(b, e...))
 }
 

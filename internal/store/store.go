@@ -285,6 +285,8 @@ type Engine interface {
 	// Load returns the exceptions at these places with their events, in that
 	// order; those that are gone are left out.
 	Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq) ([]delivery.Loaded, error)
+	// Replays returns the endpoint's unfinished replay jobs, oldest first.
+	Replays(ctx context.Context, e delivery.Endpoint) ([]delivery.Replay, error)
 	// Record writes what became of a batch, all of it durably, or, when it
 	// fails, nothing. One outcome for each progress, in order. A progress
 	// whose lease has passed to another is fenced: see delivery.Outcome.
