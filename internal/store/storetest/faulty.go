@@ -1,0 +1,288 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/consent"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/subscription"
+)
+
+// Injected is the code of every error that a Faulty makes up. Its kind is
+// fault.Unavailable.
+const Injected = "injected_fault"
+
+// Faulty is a store that fails on command. What it is not told to fail it
+// passes on to the store it wraps, Watch and Close included.
+//
+// A call fails before it takes effect: the wrapped store is not asked; or
+// after: the wrapped store did its work, and the caller is told that it failed,
+// which is what a lost answer to a commit looks like. A call is named by its
+// method: "Update", "Record", "Read", ….
+//
+// A test of a whole road counts the calls of one run without faults, and then
+// makes as many runs, each of which fails another one, before and after.
+type Faulty struct {
+	store.Store
+
+	mu     sync.Mutex
+	calls  map[string]int
+	faults map[string][]order
+	twice  bool
+}
+
+// order is a fault to come: at the n-th call, counted from the first ever.
+type order struct {
+	n     int
+	after bool
+}
+
+// NewFaulty returns a store that does what s does until it is told to fail.
+func NewFaulty(s store.Store) *Faulty {
+	return &Faulty{Store: s, calls: map[string]int{}, faults: map[string][]order{}}
+}
+
+// FailAt makes the n-th call of that name from now on fail, 1 being the next;
+// after it took effect, or before. It may be called several times, also while
+// the store is in use.
+func (f *Faulty) FailAt(call string, n int, after bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults[call] = append(f.faults[call], order{f.calls[call] + n, after})
+}
+
+// Heal forgets every fault that is still to come.
+func (f *Faulty) Heal() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults = map[string][]order{}
+}
+
+// RunTwice makes every Update run its function once in a transaction that is
+// rolled back and then once more, as the contract allows a backend to do.
+func (f *Faulty) RunTwice() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.twice = true
+}
+
+// Calls returns how often each method was called, failed calls included.
+func (f *Faulty) Calls() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.calls)
+}
+
+// count tells what is to become of this call.
+func (f *Faulty) count(call string) (before, after bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls[call]++
+	for _, o := range f.faults[call] {
+		if o.n == f.calls[call] {
+			before, after = before || !o.after, after || o.after
+		}
+	}
+	return before, after
+}
+
+func injected() error {
+	return fault.New(fault.Unavailable, Injected, "The store failed because a test told it to.")
+}
+
+// do carries out one call.
+func do[T any](f *Faulty, call string, fn func() (T, error)) (T, error) {
+	var zero T
+	before, after := f.count(call)
+	if before {
+		return zero, injected()
+	}
+	v, err := fn()
+	if err == nil && after {
+		return zero, injected()
+	}
+	return v, err
+}
+
+// page is a list and what comes beside it.
+type page[T, N any] struct {
+	items []T
+	next  N
+}
+
+// list carries out one call that returns a list and something beside it.
+func list[T, N any](f *Faulty, call string, fn func() ([]T, N, error)) ([]T, N, error) {
+	p, err := do(f, call, func() (page[T, N], error) {
+		items, next, err := fn()
+		return page[T, N]{items, next}, err
+	})
+	return p.items, p.next, err
+}
+
+var errAgain = errors.New("rolled back by a test, to run once more")
+
+// Update implements store.Store.
+func (f *Faulty) Update(ctx context.Context, fn func(store.Tx) error) error {
+	_, err := do(f, "Update", func() (struct{}, error) {
+		f.mu.Lock()
+		twice := f.twice
+		f.mu.Unlock()
+		if twice {
+			err := f.Store.Update(ctx, func(tx store.Tx) error {
+				if err := fn(tx); err != nil {
+					return err
+				}
+				return errAgain
+			})
+			if !errors.Is(err, errAgain) {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, f.Store.Update(ctx, fn)
+	})
+	return err
+}
+
+// Ping implements store.Store.
+func (f *Faulty) Ping(ctx context.Context) error {
+	_, err := do(f, "Ping", func() (struct{}, error) { return struct{}{}, f.Store.Ping(ctx) })
+	return err
+}
+
+// Application implements store.Reader.
+func (f *Faulty) Application(ctx context.Context, app access.ID) (access.Application, error) {
+	return do(f, "Application", func() (access.Application, error) { return f.Store.Application(ctx, app) })
+}
+
+// Applications implements store.Reader.
+func (f *Faulty) Applications(ctx context.Context, offset, limit int) ([]access.Application, int, error) {
+	return list(f, "Applications", func() ([]access.Application, int, error) { return f.Store.Applications(ctx, offset, limit) })
+}
+
+// Credentials implements store.Reader.
+func (f *Faulty) Credentials(ctx context.Context, app access.ID) ([]access.Credential, error) {
+	return do(f, "Credentials", func() ([]access.Credential, error) { return f.Store.Credentials(ctx, app) })
+}
+
+// Credential implements store.Reader.
+func (f *Faulty) Credential(ctx context.Context, clientID string) (access.Credential, error) {
+	return do(f, "Credential", func() (access.Credential, error) { return f.Store.Credential(ctx, clientID) })
+}
+
+// Token implements store.Reader.
+func (f *Faulty) Token(ctx context.Context, hash [32]byte) (access.Token, error) {
+	return do(f, "Token", func() (access.Token, error) { return f.Store.Token(ctx, hash) })
+}
+
+// Consent implements store.Reader.
+func (f *Faulty) Consent(ctx context.Context, app access.ID, ref string) (consent.Consent, error) {
+	return do(f, "Consent", func() (consent.Consent, error) { return f.Store.Consent(ctx, app, ref) })
+}
+
+// Consents implements store.Reader.
+func (f *Faulty) Consents(ctx context.Context, app access.ID, q store.ConsentQuery) ([]consent.Consent, string, error) {
+	return list(f, "Consents", func() ([]consent.Consent, string, error) { return f.Store.Consents(ctx, app, q) })
+}
+
+// DueConsents implements store.Reader.
+func (f *Faulty) DueConsents(ctx context.Context, now time.Time, limit int) ([]store.ConsentRef, error) {
+	return do(f, "DueConsents", func() ([]store.ConsentRef, error) { return f.Store.DueConsents(ctx, now, limit) })
+}
+
+// NextDeadline implements store.Reader.
+func (f *Faulty) NextDeadline(ctx context.Context) (time.Time, error) {
+	return do(f, "NextDeadline", func() (time.Time, error) { return f.Store.NextDeadline(ctx) })
+}
+
+// Endpoint implements store.Reader.
+func (f *Faulty) Endpoint(ctx context.Context, app access.ID, style subscription.Style, id subscription.ID) (subscription.Endpoint, error) {
+	return do(f, "Endpoint", func() (subscription.Endpoint, error) { return f.Store.Endpoint(ctx, app, style, id) })
+}
+
+// Endpoints implements store.Reader.
+func (f *Faulty) Endpoints(ctx context.Context, app access.ID, q store.EndpointQuery) ([]subscription.Endpoint, int, error) {
+	return list(f, "Endpoints", func() ([]subscription.Endpoint, int, error) { return f.Store.Endpoints(ctx, app, q) })
+}
+
+// Health implements store.Reader.
+func (f *Faulty) Health(ctx context.Context, app access.ID, id subscription.ID) (delivery.Health, error) {
+	return do(f, "Health", func() (delivery.Health, error) { return f.Store.Health(ctx, app, id) })
+}
+
+// Event implements store.Reader.
+func (f *Faulty) Event(ctx context.Context, app access.ID, id string) (event.Event, error) {
+	return do(f, "Event", func() (event.Event, error) { return f.Store.Event(ctx, app, id) })
+}
+
+// Events implements store.Reader.
+func (f *Faulty) Events(ctx context.Context, app access.ID, q store.EventQuery) ([]event.Event, string, error) {
+	return list(f, "Events", func() ([]event.Event, string, error) { return f.Store.Events(ctx, app, q) })
+}
+
+// Delivery implements store.Reader.
+func (f *Faulty) Delivery(ctx context.Context, app access.ID, id string) (delivery.Detail, error) {
+	return do(f, "Delivery", func() (delivery.Detail, error) { return f.Store.Delivery(ctx, app, id) })
+}
+
+// Deliveries implements store.Reader.
+func (f *Faulty) Deliveries(ctx context.Context, app access.ID, q store.DeliveryQuery) ([]delivery.View, string, error) {
+	return list(f, "Deliveries", func() ([]delivery.View, string, error) { return f.Store.Deliveries(ctx, app, q) })
+}
+
+// ReplaySelection implements store.Reader.
+func (f *Faulty) ReplaySelection(ctx context.Context, app access.ID, id subscription.ID, q store.ReplayQuery) ([]event.Seq, error) {
+	return do(f, "ReplaySelection", func() ([]event.Seq, error) { return f.Store.ReplaySelection(ctx, app, id, q) })
+}
+
+// Bin implements store.Reader.
+func (f *Faulty) Bin(ctx context.Context, name string) (store.Bin, error) {
+	return do(f, "Bin", func() (store.Bin, error) { return f.Store.Bin(ctx, name) })
+}
+
+// Bins implements store.Reader.
+func (f *Faulty) Bins(ctx context.Context, app access.ID) ([]store.Bin, error) {
+	return do(f, "Bins", func() ([]store.Bin, error) { return f.Store.Bins(ctx, app) })
+}
+
+// Active implements store.Engine.
+func (f *Faulty) Active(ctx context.Context) ([]delivery.Endpoint, error) {
+	return do(f, "Active", func() ([]delivery.Endpoint, error) { return f.Store.Active(ctx) })
+}
+
+// Config implements store.Engine.
+func (f *Faulty) Config(ctx context.Context, e delivery.Endpoint) (subscription.Endpoint, error) {
+	return do(f, "Config", func() (subscription.Endpoint, error) { return f.Store.Config(ctx, e) })
+}
+
+// Open implements store.Engine.
+func (f *Faulty) Open(ctx context.Context, e delivery.Endpoint) (delivery.Position, error) {
+	return do(f, "Open", func() (delivery.Position, error) { return f.Store.Open(ctx, e) })
+}
+
+// Read implements store.Engine.
+func (f *Faulty) Read(ctx context.Context, e delivery.Endpoint, after event.Seq, limit, maxBytes int) (delivery.Page, error) {
+	return do(f, "Read", func() (delivery.Page, error) { return f.Store.Read(ctx, e, after, limit, maxBytes) })
+}
+
+// Load implements store.Engine.
+func (f *Faulty) Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq) ([]delivery.Loaded, error) {
+	return do(f, "Load", func() ([]delivery.Loaded, error) { return f.Store.Load(ctx, e, seqs) })
+}
+
+// Replays implements store.Engine.
+func (f *Faulty) Replays(ctx context.Context, e delivery.Endpoint) ([]delivery.Replay, error) {
+	return do(f, "Replays", func() ([]delivery.Replay, error) { return f.Store.Replays(ctx, e) })
+}
+
+// Record implements store.Engine.
+func (f *Faulty) Record(ctx context.Context, batch []delivery.Progress) ([]delivery.Outcome, error) {
+	return do(f, "Record", func() ([]delivery.Outcome, error) { return f.Store.Record(ctx, batch) })
+}

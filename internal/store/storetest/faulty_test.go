@@ -1,0 +1,116 @@
+package storetest_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/storetest"
+)
+
+// memory is as much of a store as these tests need.
+type memory struct {
+	store.Store
+	ran, committed, recorded int
+}
+
+func (m *memory) Update(_ context.Context, fn func(store.Tx) error) error {
+	m.ran++
+	if err := fn(nil); err != nil {
+		return err
+	}
+	m.committed++
+	return nil
+}
+
+func (m *memory) Record(_ context.Context, batch []delivery.Progress) ([]delivery.Outcome, error) {
+	m.recorded++
+	return make([]delivery.Outcome, len(batch)), nil
+}
+
+func (m *memory) Applications(context.Context, int, int) ([]access.Application, int, error) {
+	return []access.Application{{ID: "app_1"}}, 1, nil
+}
+
+func TestFaulty(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		after  bool
+		takes  int // of three updates, how many took effect
+		record int
+	}{
+		{"before it takes effect", false, 2, 0},
+		{"after it took effect, the answer lost", true, 3, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			m := &memory{}
+			f := storetest.NewFaulty(m)
+			f.FailAt("Update", 2, tt.after)
+			for i := range 3 {
+				err := f.Update(t.Context(), func(store.Tx) error { return nil })
+				if want := i == 1; (fault.CodeOf(err) == storetest.Injected) != want || (err != nil) != want {
+					t.Errorf("update %d: got %v, want it failed: %t", i+1, err, want)
+				}
+			}
+			if m.committed != tt.takes {
+				t.Errorf("got %d updates that took effect, want %d", m.committed, tt.takes)
+			}
+			f.FailAt("Record", 1, tt.after)
+			out, err := f.Record(t.Context(), make([]delivery.Progress, 2))
+			if fault.KindOf(err) != fault.Unavailable || out != nil || m.recorded != tt.record {
+				t.Errorf("got %v, %v, recorded %d times, want a fault, nothing, %d", out, err, m.recorded, tt.record)
+			}
+			if out, err := f.Record(t.Context(), make([]delivery.Progress, 2)); len(out) != 2 || err != nil {
+				t.Errorf("the next call: got %v, %v, want two outcomes", out, err)
+			}
+			if c := f.Calls(); c["Update"] != 3 || c["Record"] != 2 || c["Read"] != 0 {
+				t.Errorf("got calls %v, want 3 of Update and 2 of Record", c)
+			}
+		})
+	}
+}
+
+func TestFaulty_reads(t *testing.T) {
+	t.Parallel()
+	f := storetest.NewFaulty(&memory{})
+	as, n, err := f.Applications(t.Context(), 0, 1)
+	if len(as) != 1 || n != 1 || err != nil {
+		t.Errorf("got %v, %d, %v, want what the store has", as, n, err)
+	}
+	for _, after := range []bool{false, true} {
+		f.FailAt("Applications", 1, after)
+		as, n, err = f.Applications(t.Context(), 0, 1)
+		if as != nil || n != 0 || fault.CodeOf(err) != storetest.Injected {
+			t.Errorf("after %t: got %v, %d, %v, want nothing but a fault", after, as, n, err)
+		}
+	}
+	f.FailAt("Applications", 1, false)
+	f.FailAt("Applications", 2, true)
+	f.Heal()
+	for range 2 {
+		if _, _, err := f.Applications(t.Context(), 0, 1); err != nil {
+			t.Errorf("healed: got %v, want nil", err)
+		}
+	}
+}
+
+func TestFaulty_RunTwice(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	f := storetest.NewFaulty(m)
+	f.RunTwice()
+	if err := f.Update(t.Context(), func(store.Tx) error { return nil }); err != nil || m.ran != 2 || m.committed != 1 {
+		t.Errorf("got %v, run %d times, committed %d, want nil, 2, 1", err, m.ran, m.committed)
+	}
+	mine := errors.New("mine")
+	if err := f.Update(t.Context(), func(store.Tx) error { return mine }); !errors.Is(err, mine) || m.ran != 3 || m.committed != 1 {
+		t.Errorf("got %v, run %d times, committed %d, want the function's error and no more", err, m.ran, m.committed)
+	}
+}
