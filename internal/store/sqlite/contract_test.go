@@ -1,0 +1,47 @@
+package sqlite_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"testing"
+
+	"github.com/consentwire/consentwire/internal/secret"
+	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/sqlite"
+	"github.com/consentwire/consentwire/internal/store/storetest"
+)
+
+// TestContract holds the embedded store to the contract of package store.
+func TestContract(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) storetest.Backend {
+		t.Helper()
+		keys, err := secret.ParseKeyring(secret.New(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := sqlite.Options{Dir: t.TempDir(), Keys: keys}
+		open := func(t *testing.T) *sqlite.Store {
+			t.Helper()
+			s, err := sqlite.Open(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			})
+			return s
+		}
+		s := open(t)
+		return storetest.Backend{Store: s, Reopen: func(t *testing.T) store.Store {
+			t.Helper()
+			if err := s.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+			s = open(t)
+			return s
+		}}
+	})
+}

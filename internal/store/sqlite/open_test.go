@@ -1,0 +1,266 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/store"
+)
+
+// tryOpen opens a store that should not open.
+func tryOpen(t *testing.T, o Options) error {
+	t.Helper()
+	s, err := Open(t.Context(), o)
+	if err == nil {
+		_ = s.Close()
+	} else if s != nil {
+		t.Error("got a store with the error")
+	}
+	return err
+}
+
+func TestOpen_filesAreForNobodyElse(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "with blanks, 100% and a ? in it")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, FileName)
+	if err := os.WriteFile(name, nil, 0o644); err != nil { // somebody made it before us
+		t.Fatal(err)
+	}
+	s := openStore(t, Options{Dir: dir})
+	addApp(t, s, "app_1")
+	for _, f := range []string{FileName, FileName + "-wal", FileName + "-shm", LockName} {
+		i, err := os.Stat(filepath.Join(dir, f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %04o, want 0600", f, i.Mode().Perm())
+		}
+	}
+	entries, err := os.ReadDir(filepath.Dir(dir))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("got %v beside the folder, %v, want nothing", entries, err)
+	}
+}
+
+func TestOpen_settings(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	want := map[string]string{
+		"page_size": "8192", "auto_vacuum": "2", "journal_mode": "wal", "synchronous": "2", "secure_delete": "1",
+		"wal_autocheckpoint": "0", "mmap_size": "0",
+	}
+	update(t, s, func(st store.Tx) error {
+		for name, w := range want {
+			var got string
+			if err := st.(*tx).get([]any{&got}, "PRAGMA "+name); err != nil || got != w {
+				t.Errorf("%s: got %q, %v, want %q", name, got, err, w)
+			}
+		}
+		return nil
+	})
+	err := s.read(t.Context(), func(r *reader) error {
+		if _, err := r.exec("DELETE FROM application"); err == nil {
+			t.Error("a connection for reading writes")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOpen_secondIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, Options{Dir: dir})
+	wantKind(t, tryOpen(t, Options{Dir: dir, Keys: testKeys(t, "k")}), fault.Unavailable, "store_locked")
+	wantKind(t, Migrate(t.Context(), Options{Dir: dir}), fault.Unavailable, "store_locked")
+	cmd, out := startChild(t, "load", dir) // another process
+	text := new(bytes.Buffer)
+	if _, err := text.ReadFrom(out); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil || text.Len() > 0 {
+		t.Errorf("another process got %v and wrote %q, want it refused", err, text)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	openStore(t, Options{Dir: dir})
+}
+
+func TestOpen_masterKey(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openStore(t, Options{Dir: dir, Keys: testKeys(t, "a")})
+	app := addApp(t, s, "app_1")
+	update(t, s, func(tx store.Tx) error { return tx.PutConsent(fullConsent(app, "con_1"), someEvent(app, "con_1")) })
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := tryOpen(t, Options{Dir: dir, Keys: testKeys(t, "b")})
+	wantKind(t, err, fault.Unavailable, "master_key_wrong")
+	wantKind(t, tryOpen(t, Options{Dir: dir}), fault.Unavailable, "master_key_missing")
+
+	s = openStore(t, Options{Dir: dir, Keys: testKeys(t, "ba")}) // a new one seals, the old one opens
+	update(t, s, func(tx store.Tx) error {
+		return tx.PutConsent(fullConsent(app, "con_2"), someEvent(app, "con_2"), someEvent(app, "con_1"))
+	})
+	for _, id := range []string{"con_1", "con_2"} {
+		if list, _, err := s.Consents(t.Context(), app, store.ConsentQuery{CitizenID: "citizen-of-" + id}); err != nil || len(list) != 1 {
+			t.Errorf("%s: got %d, %v, want it found by its citizen", id, len(list), err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Rows under the old key are left, so it cannot be dropped.
+	wantKind(t, tryOpen(t, Options{Dir: dir, Keys: testKeys(t, "b")}), fault.Unavailable, "master_key_wrong")
+}
+
+func TestOpen_lostKeys(t *testing.T) {
+	t.Parallel()
+	for _, q := range []string{"DELETE FROM meta", "DELETE FROM meta WHERE name = 'index'", "DELETE FROM meta WHERE name = 'check'"} {
+		t.Run(q, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := openStore(t, Options{Dir: dir})
+			addApp(t, s, "app_1")
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			tamper(t, dir, q)
+			wantKind(t, tryOpen(t, Options{Dir: dir, Keys: testKeys(t, "k")}), fault.Unavailable, "store_unreadable")
+		})
+	}
+}
+
+func tamper(t *testing.T, dir, query string) {
+	t.Helper()
+	db := openRaw(t, dsn{file: filepath.Join(dir, FileName), mode: "rw"})
+	if _, err := db.Exec(query); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOpen_schema(t *testing.T) {
+	t.Parallel()
+	keys := testKeys(t, "k")
+	t.Run("a new folder, migrating not allowed", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		err := tryOpen(t, Options{Dir: dir, Keys: keys, NoMigrate: true})
+		wantKind(t, err, fault.Unavailable, "schema_old")
+		if !strings.Contains(fmt.Sprint(err), "migrate") {
+			t.Errorf("got %v, want to be told what to do", err)
+		}
+		for range 2 {
+			if err := Migrate(t.Context(), Options{Dir: dir}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := openStore(t, Options{Dir: dir, Keys: keys, NoMigrate: true})
+		addApp(t, s, "app_1")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		openStore(t, Options{Dir: dir, Keys: keys})
+	})
+	t.Run("a later program's folder", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		if err := Migrate(t.Context(), Options{Dir: dir}); err != nil {
+			t.Fatal(err)
+		}
+		tamper(t, dir, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)")
+		wantKind(t, tryOpen(t, Options{Dir: dir, Keys: keys}), fault.Unavailable, "schema_new")
+		wantKind(t, Migrate(t.Context(), Options{Dir: dir}), fault.Unavailable, "schema_new")
+	})
+	t.Run("a file of somebody else's", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, FileName), bytes.Repeat([]byte("no database "), 1000), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		wantKind(t, tryOpen(t, Options{Dir: dir, Keys: keys}), fault.Unavailable, "store_unreadable")
+	})
+	t.Run("no folder", func(t *testing.T) {
+		t.Parallel()
+		wantKind(t, tryOpen(t, Options{Dir: filepath.Join(t.TempDir(), "none"), Keys: keys}), fault.Unavailable, "store_unreadable")
+	})
+}
+
+// TestCheckpoint: the log is carried over and starts again, so that it does
+// not grow with the traffic.
+func TestCheckpoint(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	app := addApp(t, s, "app_1")
+	longest := int64(0)
+	for i := range 90 { // 90 MiB in all
+		e := someEvent(app, "con_1")
+		e.Body = make([]byte, 1<<20)
+		update(t, s, func(tx store.Tx) error { return tx.Publish(e) })
+		if i%10 == 0 {
+			if _, err := s.Event(t.Context(), app, e.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		st, err := os.Stat(fileOf(s) + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		longest = max(longest, st.Size())
+	}
+	if longest < 16<<20 || longest > 64<<20 {
+		t.Errorf("the log grew to %d bytes, want it carried over from %d on, when nothing waits", longest, walIdle)
+	}
+}
+
+// TestCheckpoint_reader: a reader that stays keeps the log from starting over,
+// which harms nobody.
+func TestCheckpoint_reader(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	app := addApp(t, s, "app_1")
+	began, gate, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- s.read(context.WithoutCancel(t.Context()), func(r *reader) error {
+			a, err := r.application(app)
+			close(began)
+			<-gate
+			b, again := r.application(app)
+			if a != b {
+				t.Errorf("a snapshot shows %v, then %v", a, b)
+			}
+			return errors.Join(err, again)
+		})
+	}()
+	<-began
+	for i := range 50 {
+		update(t, s, func(tx store.Tx) error {
+			e := someEvent(app, "con_1")
+			e.Body = make([]byte, 1<<20)
+			return errors.Join(tx.Publish(e), tx.PutApplication(access.Application{ID: app, Name: fmt.Sprint(i), UpdatedAt: start}))
+		})
+	}
+	close(gate)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
