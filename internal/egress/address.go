@@ -82,6 +82,10 @@ func isatap(a netip.Addr) bool {
 // lists: unspecified (the system would dial itself), multicast, broadcast, or
 // bound to an interface by a zone.
 func undiallable(a netip.Addr) bool {
-	return !a.IsValid() || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() ||
+	if a.Zone() != "" {
+		return true
+	}
+	a = a.Unmap()
+	return !a.IsValid() || a.IsUnspecified() || a.IsMulticast() ||
 		a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

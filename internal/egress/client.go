@@ -1,19 +1,22 @@
 package egress
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"golang.org/x/net/http2"
 )
 
 // The bounds of one request. Source: RULES D4.
@@ -33,6 +36,11 @@ const (
 	// an idle connection (the defaults of Node.js and of Apache httpd): a
 	// request that meets such a close is lost, for it is never sent twice.
 	idleTimeout = 4 * time.Second
+	// writeBuffer holds an ordinary request, so that it leaves in one write.
+	writeBuffer = 8 << 10
+	// maxStream and maxConnection bound what an HTTP/2 receiver may send ahead
+	// of our reading; net/http's own bounds are 4 MiB and 1 GiB.
+	maxStream, maxConnection = 64 << 10, 1 << 20
 	// pingAfter and pingTimeout find an HTTP/2 connection that died silently;
 	// unlike HTTP/1.1, a timed-out request does not close it.
 	pingAfter, pingTimeout = 10 * time.Second, 5 * time.Second
@@ -76,26 +84,48 @@ func New(o Options) (*Client, error) {
 	if o.Refused == nil {
 		o.Refused = func(string) {}
 	}
-	transport := func(own bool) *http.Transport {
-		d := &dialer{guard: o.Guard, resolve: o.Resolve, refused: o.Refused, tls: cfg, own: own}
-		return &http.Transport{
-			Proxy:                  nil, // not even from the environment
-			DialContext:            d.plain,
-			DialTLSContext:         d.secure,
-			TLSClientConfig:        cfg.Clone(),
-			ForceAttemptHTTP2:      true,
-			DisableCompression:     true,
-			MaxResponseHeaderBytes: MaxHeader,
-			MaxIdleConnsPerHost:    idlePerHost,
-			IdleConnTimeout:        idleTimeout,
-			HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
+	c := &Client{buffers: sync.Pool{New: func() any { return new([MaxRead]byte) }}}
+	for _, t := range []struct {
+		to  **http.Transport
+		own bool
+	}{{&c.public, false}, {&c.own, true}} {
+		d := &dialer{guard: o.Guard, resolve: o.Resolve, refused: o.Refused, tls: cfg, own: t.own}
+		transport, err := newTransport(d)
+		if err != nil {
+			return nil, err
 		}
+		*t.to = transport
 	}
-	return &Client{
-		public:  transport(false),
-		own:     transport(true),
-		buffers: sync.Pool{New: func() any { return new([MaxRead]byte) }},
-	}, nil
+	return c, nil
+}
+
+func newTransport(d *dialer) (*http.Transport, error) {
+	t := &http.Transport{
+		Proxy:                  nil, // not even from the environment
+		DialContext:            d.plain,
+		DialTLSContext:         d.secure,
+		TLSClientConfig:        d.tls.Clone(),
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: MaxHeader,
+		MaxIdleConnsPerHost:    idlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		WriteBufferSize:        writeBuffer,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:               pingAfter,
+			PingTimeout:                   pingTimeout,
+			MaxReceiveBufferPerStream:     maxStream,
+			MaxReceiveBufferPerConnection: maxConnection,
+		},
+	}
+	// The HTTP/2 inside net/http of Go 1.26 locks itself out for good when a
+	// receiver opens a stream's window beyond 31 bits (processWindowUpdate
+	// takes the connection's lock twice), and with it every later request to
+	// any HTTP/2 receiver. The module's does not.
+	//lint:ignore SA1019 what replaces it is the implementation with that fault
+	if _, err := http2.ConfigureTransports(t); err != nil {
+		return nil, fmt.Errorf("configure HTTP/2: %w", err)
+	}
+	return t, nil
 }
 
 // CloseIdle closes the connections that nobody uses.
@@ -143,27 +173,28 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
-	x := &exchange{deadline: time.Now().Add(timeout), body: r.Body}
-	bound, cancel := context.WithDeadline(ctx, x.deadline)
-	defer cancel()
+	x := newExchange(ctx, timeout)
+	defer x.end(context.Canceled)
 
 	req := (&http.Request{
-		Method:        r.Method,
-		URL:           r.Target.url,
-		Proto:         "HTTP/1.1",
-		ProtoMajor:    1,
-		ProtoMinor:    1,
-		Header:        r.Header,
-		Body:          x,
+		Method:     r.Method,
+		URL:        r.Target.url,
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     r.Header,
+		// A reader that the transport knows to be in memory leaves with the
+		// header fields in one write. An empty one is a body all the same, and
+		// there is no GetBody: with it, or without a body, the transport would
+		// send the request again and again at a receiver's will.
+		Body:          io.NopCloser(bytes.NewReader(r.Body)),
 		ContentLength: int64(len(r.Body)),
-		// No GetBody: with it the transport would send the request again and
-		// again at a receiver's will.
-	}).WithContext(exchangeContext{bound, x})
+	}).WithContext(x.traced())
 	if r.Method == "" {
 		req.Method = http.MethodPost
 	}
-	if len(r.Body) == 0 {
-		req.Body = http.NoBody
+	if r.Header == nil {
+		req.Header = http.Header{}
 	}
 	transport := c.public
 	if r.Target.own {
@@ -171,9 +202,12 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, x.fault(ctx, bound, err)
+		return nil, x.fault(err)
 	}
-	out := &Response{Status: resp.StatusCode, Header: keepHeader(resp.Header), RetryAfter: resp.Header.Get("Retry-After")}
+	out := &Response{Status: resp.StatusCode, Header: keepHeader(resp.Header)}
+	if v := resp.Header["Retry-After"]; len(v) > 0 {
+		out.RetryAfter = v[0]
+	}
 	if resp.StatusCode != http.StatusSwitchingProtocols { // its body is the bare connection, which knows no deadline
 		out.Body = c.keepBody(resp.Body)
 	}
@@ -221,100 +255,25 @@ func keepText(s string, limit int) string {
 	return s[:cut(s, limit)]
 }
 
+// keepHeader returns the fields ordered by name, cut to MaxKept bytes.
 func keepHeader(h http.Header) []Header {
-	names := make([]string, 0, len(h))
-	for name := range h {
-		names = append(names, name)
+	if len(h) == 0 {
+		return nil
 	}
-	slices.Sort(names)
-	out, left := make([]Header, 0, len(names)), MaxKept
-	for _, name := range names {
-		for _, value := range h[name] {
-			if left -= len(name); left <= 0 {
-				return out
-			}
-			kept := keepText(value, left)
-			out = append(out, Header{name, kept})
-			left -= len(kept)
+	out := make([]Header, 0, len(h))
+	for name, values := range h {
+		for _, value := range values {
+			out = append(out, Header{name, value})
 		}
+	}
+	slices.SortStableFunc(out, func(a, b Header) int { return strings.Compare(a.Name, b.Name) })
+	left := MaxKept
+	for i := range out {
+		if left -= len(out[i].Name); left <= 0 {
+			return slices.Clip(out[:i])
+		}
+		out[i].Value = keepText(out[i].Value, left)
+		left -= len(out[i].Value)
 	}
 	return out
-}
-
-// The phases of an exchange, in order; each has its step.
-const (
-	phaseStart = iota
-	phaseDNS
-	phaseConnect
-	phaseTLS
-	phaseRequest
-	phaseResponse
-)
-
-// exchange follows one request: it is the request's body, and it tells how
-// far the request came. The transport's goroutines share it with Do.
-type exchange struct {
-	deadline time.Time
-	phase    atomic.Int32
-	body     []byte
-	sent     int // of body; touched by the one goroutine that reads it
-}
-
-// reach notes that the exchange came to a phase; it never goes back.
-func (x *exchange) reach(phase int32) {
-	for {
-		old := x.phase.Load()
-		if phase <= old || x.phase.CompareAndSwap(old, phase) {
-			return
-		}
-	}
-}
-
-// step returns where the exchange is. One that has not started waits for a
-// connection.
-func (x *exchange) step() string {
-	return [...]string{StepConnect, StepDNS, StepConnect, StepTLS, StepRequest, StepResponse}[x.phase.Load()]
-}
-
-// Read hands the body out once.
-func (x *exchange) Read(p []byte) (int, error) {
-	x.reach(phaseRequest)
-	n := copy(p, x.body[x.sent:])
-	x.sent += n
-	if x.sent == len(x.body) {
-		x.reach(phaseResponse)
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-// Close does nothing: the body is the caller's.
-func (x *exchange) Close() error { return nil }
-
-// fault explains a round trip's error.
-func (x *exchange) fault(caller, bound context.Context, err error) *Error {
-	step := x.step()
-	if errors.Is(caller.Err(), context.Canceled) {
-		return &Error{step, "the attempt was called off", context.Canceled}
-	}
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e
-	}
-	return exchangeFault(step, bound.Err() != nil, err)
-}
-
-type exchangeKey struct{}
-
-// exchangeContext carries the exchange to the dialer in one allocation.
-type exchangeContext struct {
-	context.Context
-	x *exchange
-}
-
-// Value returns the exchange for its key.
-func (c exchangeContext) Value(key any) any {
-	if _, ok := key.(exchangeKey); ok {
-		return c.x
-	}
-	return c.Context.Value(key)
 }

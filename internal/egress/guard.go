@@ -152,10 +152,11 @@ func (g *Guard) Parse(raw string) (*Target, *URLFault) {
 // refuse returns the rule that forbids to dial the address, or "" when none
 // does. host is the name or address that was asked for.
 func (g *Guard) refuse(a netip.Addr, port uint16, host string, plain bool) string {
+	if undiallable(a) { // asked first: un-mapping would drop a zone
+		return ruleReserved
+	}
 	a = a.Unmap()
 	switch {
-	case undiallable(a):
-		return ruleReserved
 	case g.isOwn(a, port):
 		return ruleOwn
 	case slices.Contains(g.hosts, host), slices.ContainsFunc(g.allow, func(p netip.Prefix) bool { return p.Contains(a) }):

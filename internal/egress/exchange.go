@@ -1,0 +1,202 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http/httptrace"
+	"slices"
+	"sync"
+	"time"
+)
+
+// grace is how long after the attempt's time a transport may need to notice
+// it. One that is still busy then is stuck in a connection, which is closed
+// under it.
+const grace = 250 * time.Millisecond
+
+// The phases of an exchange, in order; each has its step.
+const (
+	phaseStart = iota
+	phaseDNS
+	phaseConnect
+	phaseTLS
+	phaseRequest
+	phaseResponse
+)
+
+// exchange follows one request. It is the request's context, which ends with
+// the attempt's time, with the caller's context and with Do, and it tells how
+// far the request came. The transport's goroutines share it with Do and may
+// keep it for longer.
+//
+// It does what context.WithDeadline and context.WithValue would, in one piece
+// and without a table of children, for there is one per delivery.
+type exchange struct {
+	caller   context.Context
+	deadline time.Time
+	trace    httptrace.ClientTrace
+	done     chan struct{}
+
+	mu     sync.Mutex
+	phase  int32
+	conn   net.Conn // what the request was written to
+	err    error    // why done is closed
+	timer  *time.Timer
+	unhook func() bool // takes end off the caller's context; nil when that never ends
+	after  []*func()   // what the transport wants to be called at the end
+}
+
+func newExchange(caller context.Context, timeout time.Duration) *exchange {
+	x := &exchange{caller: caller, deadline: time.Now().Add(timeout), done: make(chan struct{})}
+	x.mu.Lock()
+	x.timer = time.AfterFunc(timeout, x.expire)
+	x.mu.Unlock()
+	if caller.Done() != nil {
+		x.unhook = context.AfterFunc(caller, func() { x.cancel(caller.Err()) })
+	}
+	return x
+}
+
+// traced returns the context that also tells the exchange which connection
+// it got and when it is written. It must never ask for interim responses: a
+// transport that is asked for them reads them without end.
+func (x *exchange) traced() context.Context {
+	x.trace.GotConn = func(info httptrace.GotConnInfo) {
+		x.mu.Lock()
+		x.conn, x.phase = info.Conn, max(x.phase, phaseRequest)
+		x.mu.Unlock()
+	}
+	x.trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
+		if info.Err == nil {
+			x.reach(phaseResponse)
+		}
+	}
+	return httptrace.WithClientTrace(x, &x.trace)
+}
+
+// expire ends the exchange when its time is over, and later, when Do has not
+// come back, closes the connection: the closing of a TLS connection waits for
+// a write that the receiver may hold up.
+func (x *exchange) expire() {
+	if x.cancel(context.DeadlineExceeded) {
+		x.mu.Lock()
+		x.timer.Reset(grace)
+		x.mu.Unlock()
+		return
+	}
+	x.mu.Lock()
+	conn := x.conn
+	x.mu.Unlock()
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if conn != nil {
+		conn.Close()
+	}
+}
+
+// cancel ends the context; only the first reason counts.
+func (x *exchange) cancel(reason error) (first bool) {
+	x.mu.Lock()
+	if x.err != nil {
+		x.mu.Unlock()
+		return false
+	}
+	x.err = reason
+	after := x.after
+	x.after = nil
+	close(x.done)
+	x.mu.Unlock()
+	for _, f := range after {
+		(*f)()
+	}
+	return true
+}
+
+// end is the last thing that Do does.
+func (x *exchange) end(reason error) {
+	x.cancel(reason)
+	x.mu.Lock()
+	x.timer.Stop()
+	x.conn = nil
+	x.mu.Unlock()
+	if x.unhook != nil {
+		x.unhook()
+	}
+}
+
+// reach notes that the exchange came to a phase; it never goes back.
+func (x *exchange) reach(phase int32) {
+	x.mu.Lock()
+	x.phase = max(x.phase, phase)
+	x.mu.Unlock()
+}
+
+// step returns where the exchange is. One that has not started waits for a
+// connection.
+func (x *exchange) step() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return [...]string{StepConnect, StepDNS, StepConnect, StepTLS, StepRequest, StepResponse}[x.phase]
+}
+
+// fault explains a round trip's error.
+func (x *exchange) fault(err error) *Error {
+	step := x.step()
+	if errors.Is(x.caller.Err(), context.Canceled) {
+		return &Error{step, "the attempt was called off", context.Canceled}
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return exchangeFault(step, x.Err() != nil, err)
+}
+
+// Deadline is the attempt's. An earlier one of the caller's is kept by the
+// caller's context itself.
+func (x *exchange) Deadline() (time.Time, bool) { return x.deadline, true }
+
+// Done is closed when the exchange ends.
+func (x *exchange) Done() <-chan struct{} { return x.done }
+
+// Err tells why Done is closed.
+func (x *exchange) Err() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.err
+}
+
+type exchangeKey struct{}
+
+// Value returns the exchange for its key.
+func (x *exchange) Value(key any) any {
+	if _, ok := key.(exchangeKey); ok {
+		return x
+	}
+	return x.caller.Value(key)
+}
+
+// AfterFunc lets a context that derives from this one end with it, without a
+// goroutine that waits for it (see context.AfterFunc).
+func (x *exchange) AfterFunc(f func()) (stop func() bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	p := &f
+	x.after = append(x.after, p)
+	return func() bool {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		i := slices.Index(x.after, p)
+		if i < 0 {
+			return false
+		}
+		x.after = slices.Delete(x.after, i, i+1)
+		return true
+	}
+}
