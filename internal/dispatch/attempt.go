@@ -1,0 +1,318 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/consentwire/consentwire/internal/credential"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/egress"
+	"github.com/consentwire/consentwire/internal/id"
+	"github.com/consentwire/consentwire/internal/subscription"
+	"github.com/consentwire/consentwire/signature"
+)
+
+// configured is one version of an endpoint's configuration, made ready.
+type configured struct {
+	endpoint subscription.Endpoint
+	prepared *credential.Prepared
+	refused  *egress.Error // the URL may not be requested; every attempt ends so
+	hold     string        // why nothing may be sent; empty: it may
+	schedule delivery.Schedule
+	timeout  time.Duration
+	inFlight int
+	limiter  *rate.Limiter // nil: none
+
+	mu      sync.Mutex
+	signers []*signature.Signer // free ones
+	until   time.Time           // when one of their secrets expires; zero: none does
+	round   int                 // grows when the secrets change
+}
+
+func (e *Engine) configure(ep subscription.Endpoint) *configured {
+	c := &configured{endpoint: ep, schedule: delivery.Schedule(ep.RetrySchedule), timeout: ep.Timeout, inFlight: ep.MaxInFlight}
+	if len(c.schedule) == 0 {
+		c.schedule = e.o.Schedule
+	}
+	if c.timeout == 0 {
+		c.timeout = e.o.Timeout
+	}
+	if c.inFlight == 0 {
+		c.inFlight = defaultInFlight
+	}
+	if ep.RateLimit > 0 {
+		c.limiter = rate.NewLimiter(rate.Limit(ep.RateLimit), 1)
+	}
+	prepared, err := credential.Prepare(e.o.Guard, ep)
+	if held, ok := errors.AsType[*credential.HeldError](err); ok {
+		c.hold = held.Reason
+	} else if refused, ok := errors.AsType[*egress.Error](err); ok {
+		c.refused = refused
+	} else if err != nil {
+		c.refused = &egress.Error{Step: egress.StepConnect, Reason: "the request cannot be prepared", Err: err}
+	}
+	c.prepared = prepared
+	return c
+}
+
+// reserve takes one request of the rate limit, or returns how long to wait for
+// it.
+func (c *configured) reserve(now time.Time) time.Duration {
+	if c.limiter == nil {
+		return 0
+	}
+	r := c.limiter.ReserveN(now, 1)
+	wait := r.DelayFrom(now)
+	if wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// sign signs a body with every secret that signs at at.
+func (c *configured) sign(at time.Time, webhookID string, body []byte) (string, error) {
+	s, round, err := c.signer(at)
+	if err != nil {
+		return "", err
+	}
+	text, err := s.Sign(webhookID, at.Unix(), body)
+	c.mu.Lock()
+	if round == c.round {
+		c.signers = append(c.signers, s)
+	}
+	c.mu.Unlock()
+	return text, err
+}
+
+func (c *configured) signer(at time.Time) (*signature.Signer, int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.until.IsZero() && !at.Before(c.until) {
+		c.signers, c.until = nil, time.Time{}
+		c.round++
+	}
+	if n := len(c.signers); n > 0 {
+		s := c.signers[n-1]
+		c.signers = c.signers[:n-1]
+		return s, c.round, nil
+	}
+	var secrets []signature.Secret
+	for _, ss := range c.endpoint.SigningAt(at) {
+		s, err := signature.ParseSecret(ss.Secret.Reveal())
+		if err != nil {
+			return nil, 0, err
+		}
+		secrets = append(secrets, s)
+		if !ss.ExpiresAt.IsZero() && (c.until.IsZero() || ss.ExpiresAt.Before(c.until)) {
+			c.until = ss.ExpiresAt
+		}
+	}
+	s, err := signature.NewSigner(secrets...)
+	return s, c.round, err
+}
+
+// work sends until nothing may be sent.
+func (e *Engine) work() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for {
+		j := e.next()
+		if j == nil {
+			e.workers--
+			e.quiet.Broadcast()
+			if len(e.dirty) > 0 && e.idle() {
+				e.poked()
+			}
+			return
+		}
+		e.mu.Unlock()
+		res := e.attempt(j)
+		e.mu.Lock()
+		j.r.finish(j, res)
+		e.reopen(j.r)
+		e.ready(j.r)
+	}
+}
+
+// next takes the next delivery of the runner whose turn it is.
+func (e *Engine) next() *job {
+	if e.stopping {
+		return nil
+	}
+	for {
+		r, ok := e.turn.popFront()
+		if !ok {
+			return nil
+		}
+		r.inTurn = false
+		now := time.Now()
+		j := r.pick(now)
+		if e.ready(r) || e.turn.len() > 0 && j != nil {
+			e.hire()
+		}
+		if j != nil {
+			return j
+		}
+	}
+}
+
+// attempt makes one; nil: it was called off.
+func (e *Engine) attempt(j *job) *result {
+	e.o.Metrics.AttemptStarted()
+	a := delivery.Attempt{
+		Seq: j.item.Seq, Subject: j.item.Subject, N: j.n(), At: now(), Replay: j.exc.Replay,
+		Config: j.conf.endpoint.Version, InteractionID: id.Interaction(),
+	}
+	start := time.Now()
+	out, calledOff := e.send(e.wire, j.conf, &a, j.item)
+	a.Duration = time.Since(start)
+	e.o.Metrics.AttemptEnded(string(a.Step), a.Status, a.Duration)
+	if calledOff {
+		return nil
+	}
+	out.job, out.attempt = j, a
+	if out.verdict == delivery.Success {
+		e.o.Metrics.Delivered(a.At.Add(a.Duration).Sub(j.item.RecordedAt))
+	}
+	e.log(j, &a)
+	return &out
+}
+
+// log writes the attempt's line: what failed at level info, what passed at
+// level debug, for the store keeps every attempt and a line for each of
+// thousands a second helps nobody.
+func (e *Engine) log(j *job, a *delivery.Attempt) {
+	level := slog.LevelDebug
+	if !a.Delivered {
+		level = slog.LevelInfo
+	}
+	if !e.o.Logger.Enabled(e.wire, level) {
+		return
+	}
+	e.o.Logger.LogAttrs(e.wire, level, "attempt",
+		slog.String("endpoint", string(j.r.id)), slog.String("event", j.item.EventID), slog.String("type", string(j.item.Type)),
+		slog.Int("attempt", a.N), slog.Int("status", a.Status), slog.String("step", string(a.Step)),
+		slog.String("reason", a.Reason), slog.Float64("durationMs", float64(a.Duration.Microseconds())/1000))
+}
+
+// send makes the request of an attempt and fills in what became of it.
+func (e *Engine) send(ctx context.Context, c *configured, a *delivery.Attempt, it delivery.Item) (out result, calledOff bool) {
+	at := time.Now()
+	a.Timestamp = at.Unix()
+	sig, err := c.sign(at, it.EventID, it.Body)
+	if err != nil {
+		a.Step, a.Reason = delivery.StepRequest, "the request cannot be signed"
+		return out, false
+	}
+	a.Signature = sig
+	if c.refused != nil {
+		a.Step, a.Reason = delivery.Step(c.refused.Step), c.refused.Reason
+		return out, false
+	}
+	resp, err := e.o.Client.Do(ctx, &egress.Request{
+		Target: c.prepared.Target(), Header: e.header(c, a, it), Body: it.Body, Timeout: c.timeout,
+	})
+	if err != nil {
+		fill(a, err)
+		return out, errors.Is(err, context.Canceled)
+	}
+	a.Status, a.Step = resp.Status, delivery.StepResponse
+	a.Response = c.kept(resp)
+	switch out.verdict = delivery.Judge(resp.Status); out.verdict {
+	case delivery.Success:
+		a.Delivered = true
+	case delivery.Gone:
+		a.Reason = "the receiver answered 410 Gone: the endpoint is retired"
+	default:
+		a.Reason = "the receiver answered " + strconv.Itoa(resp.Status)
+		if text := http.StatusText(resp.Status); text != "" {
+			a.Reason += " " + text
+		}
+		if resp.Status >= 300 && resp.Status <= 399 {
+			a.Reason += "; redirects are not followed"
+		}
+		out.asked = delivery.RetryAfter(resp.Status, resp.RetryAfter, time.Now())
+	}
+	return out, false
+}
+
+// fill tells in the attempt why there was no answer.
+func fill(a *delivery.Attempt, err error) {
+	a.Step, a.Reason = delivery.StepRequest, "the request could not be sent"
+	if f, ok := errors.AsType[*egress.Error](err); ok {
+		a.Step, a.Reason = delivery.Step(f.Step), f.Reason
+	}
+}
+
+// header returns the request's fields, spelled as CONTRACT 7 has them. Their
+// values share one array.
+func (e *Engine) header(c *configured, a *delivery.Attempt, it delivery.Item) http.Header {
+	h := make(http.Header, 12)
+	values := make([]string, 0, 10)
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	set("Content-Type", "application/json")
+	set("User-Agent", e.agent)
+	set("webhook-id", it.EventID)
+	set("webhook-timestamp", strconv.FormatInt(a.Timestamp, 10))
+	set("webhook-signature", a.Signature)
+	set(delivery.HeaderSubject, it.Subject)
+	set(delivery.HeaderSequence, strconv.FormatInt(it.Sequence, 10))
+	set(delivery.HeaderAttempt, strconv.Itoa(a.N))
+	set(delivery.HeaderInteraction, a.InteractionID)
+	if a.Replay {
+		set(delivery.HeaderReplay, "true")
+	}
+	c.prepared.Apply(h)
+	return h
+}
+
+// kept is what is kept of an answer, the endpoint's secrets masked.
+func (c *configured) kept(resp *egress.Response) *delivery.Response {
+	out := &delivery.Response{Status: resp.Status, Body: c.prepared.Mask(resp.Body)}
+	if len(resp.Header) > 0 {
+		out.Headers = make([]delivery.Header, len(resp.Header))
+		for i, h := range resp.Header {
+			out.Headers[i] = delivery.Header{Name: h.Name, Value: c.prepared.Mask(h.Value)}
+		}
+	}
+	return out
+}
+
+// Test sends a webhook.test to the endpoint now, whatever its status, and
+// tells what was sent and answered, secrets masked. It is no delivery: nothing
+// is recorded, and no lane is blocked. The error is ctx's.
+//
+// Source: CONTRACT 5 and 9.
+func (e *Engine) Test(ctx context.Context, ep subscription.Endpoint) (delivery.Trial, error) {
+	c := e.configure(ep)
+	at := now()
+	it := delivery.Item{EventID: id.New(id.Event), Subject: string(ep.ID), Sequence: 0, Body: delivery.TestBody(at)}
+	a := delivery.Attempt{N: 1, At: at, Config: ep.Version, InteractionID: id.Interaction()}
+	start := time.Now()
+	if c.hold != "" {
+		a.Step, a.Reason = delivery.StepToken, c.hold
+	} else {
+		if _, calledOff := e.send(ctx, c, &a, it); calledOff {
+			return delivery.Trial{}, ctx.Err()
+		}
+	}
+	shown := delivery.Shown{URL: ep.MaskedURL()}
+	for _, h := range ep.MaskedHeaders() {
+		shown.Headers = append(shown.Headers, delivery.Header{Name: h[0], Value: h[1]})
+	}
+	d := delivery.Detail{View: delivery.View{EventID: it.EventID, Subject: it.Subject}, Body: it.Body}
+	return delivery.Trial{
+		Delivered: a.Delivered, Step: a.Step, Duration: time.Since(start), Reason: a.Reason,
+		Request: d.Request(delivery.AttemptView{Attempt: a, Shown: shown}, e.agent), Response: a.Response,
+	}, nil
+}

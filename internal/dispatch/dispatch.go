@@ -1,0 +1,434 @@
+// Package dispatch is the engine: it reads the log, sends each event to every
+// endpoint that is to be told, and records what became of it.
+//
+// Each endpoint has a runner: a cursor into its application's log, a bounded
+// window of loaded events, and one lane per subject, of which only the head
+// may be on the wire. Workers pull the next delivery from the runners in turn.
+// Results are recorded in groups; a lane goes on only after its result is
+// durable. A delivery that fails becomes an exception, and what follows it in
+// its lane waits behind it in the store, so that the cursor and everybody else
+// pass.
+//
+// The package sends nothing twice by itself, never reads ahead of a breaker
+// that is open, and opens no connection but through its Client.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/egress"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/subscription"
+	"github.com/consentwire/consentwire/internal/telemetry"
+)
+
+// Log is what the engine needs of a store. What each method must do is said at
+// store.Engine.
+type Log interface {
+	Active(ctx context.Context) ([]delivery.Endpoint, error)
+	Config(ctx context.Context, e delivery.Endpoint) (subscription.Endpoint, error)
+	Open(ctx context.Context, e delivery.Endpoint) (delivery.Position, error)
+	Read(ctx context.Context, e delivery.Endpoint, after event.Seq, limit, maxBytes int) (delivery.Page, error)
+	Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq) ([]delivery.Loaded, error)
+	Replays(ctx context.Context, e delivery.Endpoint) ([]delivery.Replay, error)
+	Record(ctx context.Context, batch []delivery.Progress) ([]delivery.Outcome, error)
+}
+
+// Client sends one request, at most once; see egress.Client.
+type Client interface {
+	Do(ctx context.Context, r *egress.Request) (*egress.Response, error)
+}
+
+// Options join an engine together.
+type Options struct {
+	Log      Log
+	Client   Client
+	Guard    *egress.Guard
+	Schedule delivery.Schedule // for endpoints without their own; never empty
+	Timeout  time.Duration     // of one attempt, for endpoints without their own
+	Version  string            // of the program, for the User-Agent
+	Logger   *slog.Logger
+	Metrics  *telemetry.Metrics // may be nil
+}
+
+// The engine's bounds. Source: DESIGN 3.6, 3.8, 3.11, or ours where none is
+// given there.
+const (
+	defaultInFlight = 64   // requests on the wire of one endpoint without its own limit
+	maxWorkers      = 2048 // requests on the wire in all
+	maxLoaders      = 4    // reads of the store at a time
+	pageItems       = 512  // events of one read
+	pageBytes       = 4 << 20
+	lowItems        = 512  // a runner with fewer events to send reads on
+	highItems       = 4096 // a runner never holds more
+	highBytes       = 8 << 20
+	totalBytes      = 64 << 20 // of all runners together; then only the emptiest read
+	sparseItems     = 64       // what a runner may hold even then
+	windowPlaces    = 32 << 10 // between the cursor and the last event read
+	slowHead        = 500 * time.Millisecond
+	maxBlocked      = 50_000 // subjects that wait; beyond, the trouble is not the subjects'
+	loadItems       = 64     // exceptions of one load
+	feedItems       = 64     // deliveries of one step of a replay
+	groupResults    = 256    // results that are recorded at once
+	groupWanted     = 100    // results that make a group worth its commit
+	groupRate       = 500    // results a second; below, a group waits for none
+	minDelay        = 2 * time.Millisecond
+	maxDelay        = 10 * time.Millisecond
+	filterDelay     = time.Second      // before a cursor that only passed filtered events is recorded
+	rescan          = 30 * time.Second // finds what a missed wake-up hid
+	pause           = time.Second      // after the store failed
+	stopWithin      = 20 * time.Second // CONTRACT 1, SIGTERM
+)
+
+// Engine sends. Make one with New.
+type Engine struct {
+	o     Options
+	agent string
+
+	wire   context.Context // of the requests; ends when stopping takes too long
+	cutOff context.CancelFunc
+	poke   chan struct{} // wakes the recorder
+	quiet  *sync.Cond    // on mu: workers or loaders became fewer
+
+	mu       sync.Mutex
+	runners  map[delivery.Endpoint]*runner
+	turn     deque[*runner] // those that have something to send
+	chores   deque[*runner] // those that need the store
+	dirty    []*runner      // those that have something to record
+	results  int            // that wait to be recorded
+	workers  int
+	loaders  int
+	bytes    int // of loaded bodies
+	running  bool
+	stopping bool
+	measured time.Time // when the gauges were set
+}
+
+// New returns an engine that does nothing until Run.
+func New(o Options) *Engine {
+	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), runners: map[delivery.Endpoint]*runner{}}
+	e.quiet = sync.NewCond(&e.mu)
+	return e
+}
+
+// Running tells whether the engine has taken up its work and not stopped.
+func (e *Engine) Running() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.running && !e.stopping
+}
+
+// Run sends until ctx ends. Then it takes no more work, waits at most 20 s for
+// what is on the wire, records it, and returns nil. It may be called once.
+func (e *Engine) Run(ctx context.Context) error {
+	e.wire, e.cutOff = context.WithCancel(context.WithoutCancel(ctx))
+	defer e.cutOff()
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		e.record(ctx)
+	}()
+
+	tick := time.NewTicker(rescan)
+	defer tick.Stop()
+	for {
+		wait := tick.C
+		if err := e.scan(ctx); err != nil && ctx.Err() == nil {
+			e.o.Logger.Error("the endpoints could not be read", "error", err)
+			wait = time.After(pause)
+		}
+		select {
+		case <-wait:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+
+	e.mu.Lock()
+	e.stopping = true
+	for _, r := range e.runners {
+		r.stopTimer()
+	}
+	e.mu.Unlock()
+	late := time.AfterFunc(stopWithin, e.cutOff)
+	defer late.Stop()
+	e.mu.Lock()
+	for e.workers > 0 || e.loaders > 0 {
+		e.quiet.Wait()
+	}
+	e.mu.Unlock()
+	e.poked()
+	<-recorded
+	return nil
+}
+
+// scan makes a runner for each endpoint that has none, and lets the others
+// look at the log once more.
+func (e *Engine) scan(ctx context.Context) error {
+	active, err := e.o.Log.Active(ctx)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.running = true
+	for _, r := range e.runners {
+		e.newEvents(r)
+	}
+	for _, id := range active {
+		if e.runners[id] == nil {
+			e.add(id)
+		}
+	}
+	return nil
+}
+
+// Wake tells the engine that logs grew, and that endpoints changed: their
+// configuration, status or replays. When it has returned, nothing is sent to
+// those endpoints until what changed has been read. It returns at once and may
+// be called by anybody, before Run too.
+func (e *Engine) Wake(apps []access.ID, endpoints []delivery.Endpoint) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.running || e.stopping {
+		return
+	}
+	for _, id := range endpoints {
+		if r := e.runners[id]; r != nil {
+			r.stale, r.gone = true, false // the next look tells
+			e.kick(r)
+		} else {
+			e.add(id)
+		}
+	}
+	for _, app := range apps {
+		for _, r := range e.runners {
+			if r.app == string(app) {
+				e.newEvents(r)
+			}
+		}
+	}
+}
+
+// newEvents lets a runner look at the log once more.
+func (e *Engine) newEvents(r *runner) {
+	r.asked++
+	if r.caughtUp {
+		r.caughtUp = false
+		e.kick(r)
+	}
+}
+
+func (e *Engine) add(id delivery.Endpoint) {
+	r := newRunner(e, id)
+	e.runners[id] = r
+	e.kick(r)
+}
+
+// drop forgets an endpoint's state: its lease is gone, or what the store holds
+// of it is uncertain. Once nothing of it is on the wire it is opened anew, if
+// it may still be sent to.
+func (e *Engine) drop(r *runner, wait time.Duration) {
+	if r.state == closing {
+		e.reopen(r) // what was recorded may have been the last of it
+		return
+	}
+	r.state = closing
+	r.reopenAt = time.Now().Add(wait)
+	e.bytes -= r.bytes
+	r.forget()
+	e.reopen(r)
+}
+
+// reopen replaces a runner whose last result is recorded.
+func (e *Engine) reopen(r *runner) {
+	if r.state != closing || r.inFlight > 0 || len(r.results) > 0 || r.recording || r.loading {
+		return
+	}
+	r.stopTimer()
+	if e.runners[r.id] != r {
+		return
+	}
+	delete(e.runners, r.id)
+	if e.stopping || r.gone {
+		return
+	}
+	fresh := newRunner(e, r.id)
+	fresh.openAt = r.reopenAt
+	e.runners[r.id] = fresh
+	e.kick(fresh)
+}
+
+// kick looks what a runner can do now, and sees to it that it is done.
+func (e *Engine) kick(r *runner) {
+	if e.ready(r) {
+		e.hire()
+	}
+}
+
+// ready is kick without a worker: it tells whether one more could do something.
+func (e *Engine) ready(r *runner) (more bool) {
+	if r.mustRecord() {
+		e.soil(r)
+	}
+	if e.stopping {
+		return false
+	}
+	now := time.Now()
+	if r.chore(now) != noChore && !r.loading {
+		r.loading = true
+		e.chores.pushBack(r)
+		if e.loaders < maxLoaders {
+			e.loaders++
+			go e.load()
+		}
+	}
+	if !r.inTurn && r.canSend(now) {
+		r.inTurn = true
+		e.turn.pushBack(r)
+		more = true
+	}
+	r.setTimer(now)
+	return more
+}
+
+// hire puts one more worker to work, if there is room.
+func (e *Engine) hire() {
+	if e.workers < maxWorkers {
+		e.workers++
+		go e.work()
+	}
+}
+
+// soil notes that a runner has something to record. The recorder is woken for
+// the first, and when it need not wait for more.
+func (e *Engine) soil(r *runner) {
+	first := len(e.dirty) == 0
+	if !r.dirty {
+		r.dirty = true
+		e.dirty = append(e.dirty, r)
+	}
+	if first || e.results >= groupResults || e.idle() {
+		e.poked()
+	}
+}
+
+// idle tells that no further result is near: at most the worker that asks is
+// at work.
+func (e *Engine) idle() bool { return e.workers <= 1 && e.turn.len() == 0 }
+
+func (e *Engine) poked() {
+	select {
+	case e.poke <- struct{}{}:
+	default:
+	}
+}
+
+// isGone tells whether an endpoint is not to be sent to any more.
+func isGone(err error) bool {
+	return fault.KindOf(err) == fault.NotFound || fault.CodeOf(err) == "not_active"
+}
+
+// load does the chores of runners until there are none.
+func (e *Engine) load() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for {
+		r, ok := e.chores.popFront()
+		if !ok {
+			e.loaders--
+			e.quiet.Broadcast()
+			return
+		}
+		if e.stopping {
+			r.loading = false
+			continue
+		}
+		e.doChore(r)
+		r.loading = false
+		e.reopen(r)
+		e.kick(r)
+	}
+}
+
+// doChore does one chore of a runner; the lock is given up while the store is
+// asked.
+func (e *Engine) doChore(r *runner) {
+	ctx := e.wire
+	ask := func(fn func() error) error {
+		e.mu.Unlock()
+		defer e.mu.Lock()
+		return fn()
+	}
+	var err error
+	switch r.chore(time.Now()) {
+	case choreOpen:
+		var conf subscription.Endpoint
+		var pos delivery.Position
+		if err = ask(func() (err error) {
+			if pos, err = e.o.Log.Open(ctx, r.id); err == nil {
+				conf, err = e.o.Log.Config(ctx, r.id)
+			}
+			return err
+		}); err == nil {
+			r.open(pos, e.configure(conf))
+			e.o.Logger.Debug("endpoint opened", "endpoint", string(r.id))
+		}
+	case choreConfig:
+		r.stale = false // what changes from here on makes it stale again
+		var conf subscription.Endpoint
+		var replays []delivery.Replay
+		if err = ask(func() (err error) {
+			if conf, err = e.o.Log.Config(ctx, r.id); err == nil {
+				replays, err = e.o.Log.Replays(ctx, r.id)
+			}
+			return err
+		}); err == nil && r.state == open {
+			if conf.Status != subscription.Active || !conf.StatusSince.Equal(r.conf.endpoint.StatusSince) {
+				r.gone = conf.Status != subscription.Active
+				e.drop(r, 0)
+				return
+			}
+			r.reconfigure(e.configure(conf), replays)
+		}
+	case choreLoad:
+		seqs := r.takeDue(time.Now())
+		var loaded []delivery.Loaded
+		if err = ask(func() (err error) {
+			loaded, err = e.o.Log.Load(ctx, r.id, seqs)
+			return err
+		}); err == nil && r.state == open {
+			e.bytes += r.loaded(seqs, loaded)
+		}
+	case choreRead:
+		asked, after, limit := r.asked, r.readTo, pageItems
+		if r.breaker.Open {
+			limit = 1 // the probe
+		}
+		var page delivery.Page
+		if err = ask(func() (err error) {
+			page, err = e.o.Log.Read(ctx, r.id, after, limit, pageBytes)
+			return err
+		}); err == nil && r.state == open {
+			e.bytes += r.read(page, asked)
+		}
+	}
+	switch {
+	case err == nil, r.state == closing:
+	case isGone(err):
+		r.gone = true
+		e.drop(r, 0)
+	case errors.Is(err, context.Canceled):
+	default:
+		e.o.Logger.Error("an endpoint's deliveries could not be read", "endpoint", string(r.id), "error", err)
+		e.drop(r, pause)
+	}
+}

@@ -1,0 +1,383 @@
+package dispatch
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/id"
+	"github.com/consentwire/consentwire/internal/subscription"
+)
+
+// record is the one goroutine that writes what became of deliveries, in
+// groups. A group closes when enough results wait, when no further one is
+// near, or after a delay that lets it become worth its commit at the present
+// rate. It ends when the engine is stopping and everything is recorded.
+func (e *Engine) record(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var rate float64 // results a second, of the groups before
+	flushed := time.Now()
+	for {
+		<-e.poke
+		first := time.Now()
+		for {
+			e.mu.Lock()
+			if len(e.dirty) == 0 {
+				done := e.stopping && e.workers == 0
+				e.mu.Unlock()
+				if done {
+					return
+				}
+				break
+			}
+			left := delay(rate) - time.Since(first)
+			if e.results < groupResults && !e.idle() && !e.stopping && left > 0 {
+				e.mu.Unlock()
+				timer.Reset(left)
+				select {
+				case <-e.poke:
+				case <-timer.C:
+				}
+				continue
+			}
+			n := e.results
+			batch, from := e.collect()
+			e.mu.Unlock()
+			if len(batch) > 0 {
+				outcomes, err := e.o.Log.Record(ctx, batch)
+				e.mu.Lock()
+				e.recorded(batch, from, outcomes, err)
+				e.mu.Unlock()
+			}
+			at := time.Now()
+			rate = (rate + float64(n)/max(at.Sub(flushed).Seconds(), 1e-4)) / 2
+			first, flushed = at, at
+		}
+	}
+}
+
+// delay is how long a group waits for more at a rate of results a second. At
+// a low rate it does not wait: few would come.
+func delay(rate float64) time.Duration {
+	if rate < groupRate {
+		return 0
+	}
+	return min(max(time.Duration(groupWanted/max(rate, 1)*float64(time.Second)), minDelay), maxDelay)
+}
+
+// mustRecord tells whether there is anything to record.
+func (r *runner) mustRecord() bool {
+	switch r.state {
+	case open:
+		return len(r.results) > 0 || len(r.puts) > 0 || len(r.rouse) > 0 || r.breakerDirty || r.holdDirty ||
+			r.canFeed() || !r.filterAt.IsZero() && !time.Now().Before(r.filterAt)
+	case closing:
+		return len(r.results) > 0
+	}
+	return false
+}
+
+// canFeed tells whether the next step of a replay may be taken: few of its
+// deliveries wait for their first try.
+func (r *runner) canFeed() bool {
+	return len(r.replays) > 0 && r.fed < feedItems/2 && !r.stale && !r.breaker.Open && !r.hold.Held() &&
+		!r.recording && !r.e.stopping
+}
+
+// collect makes the progress of all runners that have any.
+func (e *Engine) collect() (batch []delivery.Progress, from []*runner) {
+	at := now()
+	for _, r := range e.dirty {
+		r.dirty = false
+		if !r.mustRecord() {
+			continue
+		}
+		batch = append(batch, r.progress(at))
+		from = append(from, r)
+	}
+	clear(e.dirty)
+	e.dirty = e.dirty[:0]
+	e.results = 0
+	return batch, from
+}
+
+// progress makes of the runner's results what is to be recorded. What depends
+// on its being durable is done by recorded.
+func (r *runner) progress(at time.Time) delivery.Progress {
+	p := delivery.Progress{Lease: r.lease, At: at}
+	feed := r.canFeed()
+	r.recording = true
+	for i := range r.results {
+		r.settle(&p, &r.results[i])
+	}
+	clear(r.results)
+	r.results = r.results[:0]
+	if r.state != open {
+		return p
+	}
+	r.spillSlow(&p)
+	p.Put = append(p.Put, r.puts...)
+	r.puts = r.puts[:0]
+	for subject := range r.rouse {
+		p.Rouse = append(p.Rouse, subject)
+		r.heads[subject] = struct{}{} // the outcome brings it
+	}
+	clear(r.rouse)
+	p.Cursor = r.window.cursor(r.readTo)
+	r.filterAt = time.Time{}
+	if r.breakerDirty {
+		b := r.breaker
+		p.Breaker, r.breakerDirty = &b, false
+	}
+	if r.holdDirty {
+		h := r.hold
+		p.Hold, r.holdDirty = &h, false
+	}
+	if feed {
+		j := r.replays[0]
+		done := min(j.Done+feedItems, len(j.Seqs))
+		p.Replayed = &delivery.ReplayMark{ID: j.ID, Feed: j.Seqs[j.Done:done], Done: done}
+	}
+	return p
+}
+
+// settle adds one result to the progress.
+func (r *runner) settle(p *delivery.Progress, res *result) {
+	j := res.job
+	a, x := &res.attempt, j.exc
+	x.Tries++
+	r.released = append(r.released, x.Subject)
+	delete(r.out, x.Seq)
+	first := x.Replay && x.Tries == 1
+	if first {
+		r.fed = max(0, r.fed-1)
+	}
+
+	end := delivery.Delivered
+	switch res.verdict {
+	case delivery.Success:
+		if !j.trouble {
+			r.window.settle(x.Seq)
+		}
+	case delivery.Retry:
+		wait, ok := j.conf.schedule.Next(x.Tries, rand.Float64(), res.asked) // #nosec G404 -- jitter is no secret
+		if ok {
+			x.State, x.NextAt = delivery.WaitRetry, a.At.Add(a.Duration+wait).Truncate(time.Millisecond)
+			a.NextAt = x.NextAt
+			end = ""
+		} else {
+			x.State = delivery.WaitRetry // put first: a first try that is the last has no row yet
+			end = delivery.Exhausted
+		}
+	case delivery.Gone:
+		x.State, x.NextAt = delivery.WaitRetry, p.At
+		end = ""
+		if p.Suspend == nil {
+			p.Suspend = r.suspension(a.Reason, p.At)
+		}
+	}
+	p.Attempts = append(p.Attempts, *a)
+	if res.verdict != delivery.Success {
+		p.Put = append(p.Put, x)
+		if !j.trouble && r.state == open {
+			r.window.settle(x.Seq)
+			r.waiting[x.Subject]++
+		}
+	}
+	if end == "" {
+		r.waits = append(r.waits, x)
+		if r.state == open {
+			r.spill(x.Subject)
+		}
+		return
+	}
+	if j.trouble || end != delivery.Delivered {
+		p.Settled = append(p.Settled, delivery.Settlement{Seq: x.Seq, Subject: x.Subject, As: end})
+		delete(r.heads, x.Subject)
+		if r.waiting[x.Subject]--; r.waiting[x.Subject] <= 0 {
+			delete(r.waiting, x.Subject)
+		}
+	}
+}
+
+// suspension is our pause of the endpoint.
+func (r *runner) suspension(reason string, at time.Time) *delivery.Suspension {
+	e := r.conf.endpoint
+	from := e.Status
+	e.Status, e.StatusReason, e.StatusSince = subscription.Suspended, reason, at
+	evt := subscription.StatusChanged(e, from, at)
+	evt.ID, evt.RecordedAt = id.New(id.Event), at
+	r.e.o.Logger.Warn("the endpoint was suspended", "endpoint", string(r.id), "reason", reason)
+	return &delivery.Suspension{Reason: reason, Events: []event.Event{evt}}
+}
+
+// spillSlow lets the cursor pass a delivery that has been on the wire for long
+// while the window fills behind it: it becomes an exception that waits for its
+// own result.
+func (r *runner) spillSlow(p *delivery.Progress) {
+	for r.window.len() > windowPlaces/2 {
+		seq := r.window.places[r.window.head].seq
+		j := r.onWire[seq]
+		if j == nil || time.Since(j.started) < slowHead {
+			return
+		}
+		delete(r.onWire, seq)
+		x := j.exc
+		x.State = delivery.WaitTurn
+		j.trouble = true
+		p.Put = append(p.Put, x)
+		r.window.settle(seq)
+		r.waiting[x.Subject]++
+		r.heads[x.Subject] = struct{}{}
+		r.out[seq] = struct{}{}
+		r.spill(x.Subject)
+	}
+}
+
+// recorded takes over what the store says of a batch.
+func (e *Engine) recorded(batch []delivery.Progress, from []*runner, outcomes []delivery.Outcome, err error) {
+	if err != nil {
+		e.o.Logger.Error("what became of deliveries could not be recorded; they are sent again", "count", len(batch), "error", err)
+	}
+	for i, r := range from {
+		r.recording = false
+		released, waits := r.released, r.waits
+		r.released, r.waits = nil, nil
+		switch {
+		case err != nil:
+			e.drop(r, pause)
+			continue
+		case outcomes[i].Fenced:
+			e.drop(r, 0)
+			continue
+		}
+		e.count(batch[i])
+		if r.state != open {
+			e.reopen(r)
+			continue
+		}
+		o, p := outcomes[i], batch[i]
+		r.cursor = max(r.cursor, p.Cursor)
+		if p.Suspend != nil {
+			r.gone = true
+			e.drop(r, 0)
+			continue
+		}
+		for _, x := range waits {
+			r.await(x)
+		}
+		for _, subject := range p.Rouse {
+			delete(r.heads, subject)
+		}
+		for _, x := range o.Roused {
+			r.await(x)
+		}
+		if subject, lost := r.unroused(p.Rouse); lost {
+			e.o.Logger.Error("an endpoint's waiting deliveries are not as expected; they are read again", "endpoint", string(r.id), "count", r.waiting[subject])
+			e.drop(r, pause)
+			continue
+		}
+		if m := p.Replayed; m != nil {
+			r.replayed(m, o.Fed)
+		}
+		for _, subject := range released {
+			delete(r.flying, subject)
+		}
+		for _, subject := range released {
+			r.release(subject)
+		}
+		for _, x := range o.Fed {
+			r.release(x.Subject)
+		}
+		e.kick(r)
+	}
+	e.gauge()
+}
+
+// unroused returns a subject of which the store was asked to rouse the next
+// exception and did not. Nothing would ever wake it again.
+func (r *runner) unroused(asked []string) (subject string, lost bool) {
+	for _, s := range asked {
+		if _, ok := r.heads[s]; !ok && r.waiting[s] > 0 {
+			return s, true
+		}
+	}
+	return "", false
+}
+
+// replayed notes a step of a replay.
+func (r *runner) replayed(m *delivery.ReplayMark, fed []delivery.Exception) {
+	r.fed += len(fed)
+	for _, x := range fed {
+		r.waiting[x.Subject]++
+	}
+	for i := range r.replays {
+		if r.replays[i].ID != m.ID {
+			continue
+		}
+		if r.replays[i].Done = m.Done; m.Done >= len(r.replays[i].Seqs) {
+			r.ended[m.ID] = struct{}{}
+			r.replays = append(r.replays[:i], r.replays[i+1:]...)
+		}
+		return
+	}
+}
+
+// release lets a subject go on: its next exception, or else its lane.
+func (r *runner) release(subject string) {
+	if _, busy := r.flying[subject]; busy {
+		return
+	}
+	if r.waiting[subject] > 0 {
+		r.spill(subject)
+		if _, ok := r.heads[subject]; !ok {
+			r.rouse[subject] = struct{}{}
+		}
+		return
+	}
+	l := r.lanes[subject]
+	switch {
+	case l == nil:
+	case l.items.len() == 0:
+		l.dead = true
+		delete(r.lanes, subject)
+	default:
+		r.queue(l, true)
+	}
+}
+
+// count tells the metrics which deliveries ended.
+func (e *Engine) count(p delivery.Progress) {
+	for _, s := range p.Settled {
+		if s.As == delivery.Exhausted {
+			e.o.Metrics.Ended(string(s.As), 1)
+		}
+	}
+}
+
+// gauge tells the metrics how things stand, at most once a second.
+func (e *Engine) gauge() {
+	if e.o.Metrics == nil || time.Since(e.measured) < time.Second {
+		return
+	}
+	e.measured = time.Now()
+	var open, caughtUp, retrying, waiting int
+	for _, r := range e.runners {
+		if r.breaker.Open {
+			open++
+		}
+		if r.caughtUp {
+			caughtUp++
+		}
+		retrying += len(r.heads)
+		for _, n := range r.waiting {
+			waiting += n
+		}
+	}
+	e.o.Metrics.Endpoints(len(e.runners), open, caughtUp)
+	e.o.Metrics.Exceptions(retrying, waiting-retrying)
+}
