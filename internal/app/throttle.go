@@ -51,6 +51,11 @@ func (t *throttle) failed(at time.Time, client, addr string) {
 }
 
 func over(paid, at time.Time, burst int, refill time.Duration) time.Duration {
+	// Compared first: the difference to a zero time is the least there is, and
+	// nothing can be taken from it.
+	if !paid.After(at) {
+		return 0
+	}
 	// One more failure must still fit into the burst.
 	return max(0, paid.Sub(at)-time.Duration(burst-1)*refill)
 }
