@@ -50,7 +50,7 @@ var rooms = map[string]string{
 	"credential":      "egress fault id secret subscription",
 	"dispatch":        "credential egress fault id secret signature telemetry rules",
 	"sweep":           "app id telemetry",
-	"sink":            "fault id store telemetry",
+	"sink":            "fault id secret signature store telemetry rules",
 	"api":             "app body sink store fault id telemetry wire rules",
 	"portal":          "app sink store fault id telemetry wire rules",
 	"config":          "fault secret",
