@@ -65,7 +65,7 @@ const (
 	ErrSecret    Error = `a signing secret is "whsec_" and 24 to 64 bytes in base 64`
 	ErrID        Error = `a message id is visible ASCII without "."`
 	ErrBody      Error = "a body that is signed is not empty and is valid UTF-8"
-	ErrNoSecret  Error = "there is no secret to sign or verify with"
+	ErrNoSecret  Error = "there is no secret to sign or verify with" // #nosec G101 -- a sentence
 	ErrHeaders   Error = "the signature headers are missing, repeated or malformed"
 	ErrTooOld    Error = "the timestamp is more than five minutes in the past"
 	ErrTooNew    Error = "the timestamp is more than five minutes in the future"

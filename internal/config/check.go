@@ -52,6 +52,7 @@ func newChecker(ctx *kong.Context, env map[string]string) *checker {
 func (c *checker) config(cmd Command, s settings, noMigrate toggle) (Config, error) {
 	out := Config{
 		Listen:      c.listen("listen", s.Listen),
+		ListenSet:   c.given("listen"),
 		TLSCertFile: s.TLSCertFile,
 		TLSKeyFile:  s.TLSKeyFile,
 		PublicURL:   c.publicURL("public-url", s.PublicURL),
@@ -72,6 +73,9 @@ func (c *checker) config(cmd Command, s settings, noMigrate toggle) (Config, err
 		c.fail("attempt-timeout", "must be at most 10m")
 	}
 	out.LogLevel = c.level("log-level", s.LogLevel)
+	if cmd == Dev && !c.given("log-level") {
+		out.LogLevel = slog.LevelWarn
+	}
 	out.LogFormat = s.LogFormat
 	if s.LogFormat != "json" && s.LogFormat != "text" {
 		c.fail("log-format", "must be json or text")
@@ -93,6 +97,13 @@ func (c *checker) fail(flag, sentence string) {
 		name := c.name(flag)
 		c.err = fault.At(fault.Invalid, "setting_malformed", name, name+" "+sentence+".")
 	}
+}
+
+// given tells whether the setting is on the command line or in the
+// environment.
+func (c *checker) given(flag string) bool {
+	_, set := c.env[variable(flag)]
+	return set || c.flags[flag]
 }
 
 func (c *checker) name(flag string) string {
@@ -129,7 +140,7 @@ func (c *checker) pair(cert, key string) {
 }
 
 func (c *checker) readable(flag, file string) []byte {
-	b, err := os.ReadFile(file)
+	b, err := os.ReadFile(file) // #nosec G304 -- a file that a setting names
 	if err != nil {
 		c.fail(flag, "names a file that cannot be read: "+cause(err))
 	}
@@ -158,7 +169,7 @@ func isPort(u *url.URL) bool {
 }
 
 func (c *checker) dataDir(cmd Command, flag, s string) string {
-	if _, set := c.env[variable(flag)]; s == "" && (set || c.flags[flag]) {
+	if s == "" && c.given(flag) {
 		c.fail(flag, "must name a folder")
 	}
 	if s == "" && cmd != Dev {
@@ -202,7 +213,7 @@ func (c *checker) secret(flag, file string, check func(string) string) secret.Va
 		value = b
 		c.private(name, file)
 	} else if !fromEnv {
-		if _, set := c.env[variable(flag+"-file")]; set || c.flags[flag+"-file"] {
+		if c.given(flag + "-file") {
 			c.fail(flag+"-file", "must name a file")
 		}
 		return secret.Value{}
@@ -228,7 +239,7 @@ func openMode(what string, m os.FileMode) string {
 
 // readSecret returns a file's content without the line break at its end.
 func readSecret(file string) (string, error) {
-	f, err := os.Open(file)
+	f, err := os.Open(file) // #nosec G304 -- a file that a setting names
 	if err != nil {
 		return "", err
 	}

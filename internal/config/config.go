@@ -35,6 +35,7 @@ const (
 // Config is every setting, checked. For Version and Help it is empty.
 type Config struct {
 	Listen      string // host:port; port 0 picks one
+	ListenSet   bool   // Listen is the owner's word, not the default
 	TLSCertFile string // PEM; empty: no TLS. It fits TLSKeyFile
 	TLSKeyFile  string
 	PublicURL   string // scheme and host without a slash at the end; empty: from the address we listen on, see BaseURL
@@ -54,8 +55,8 @@ type Config struct {
 	RetrySchedule         []time.Duration // 1..20 waits between attempts, before jitter
 	AttemptTimeout        time.Duration
 
-	LogLevel  slog.Level
-	LogFormat string // "json" or "text"
+	LogLevel  slog.Level // for Dev warn unless set, so that its terminal stays readable
+	LogFormat string     // "json" or "text"
 
 	// Warnings are sentences for the log, e.g. about a key that others may read.
 	Warnings []string

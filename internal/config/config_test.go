@@ -86,10 +86,26 @@ func TestParse_defaults(t *testing.T) {
 			LogFormat:      "json",
 		}
 		if cmd == Dev {
-			want.DataDir = ""
+			want.DataDir, want.LogLevel = "", slog.LevelWarn
 		}
 		if !reflect.DeepEqual(c, want) {
 			t.Errorf("%s: got %+v, want %+v", cmd, c, want)
+		}
+	}
+}
+
+// A newcomer's terminal shows the banner; whoever asks for more gets it.
+func TestParse_devLogsWhatItIsAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		args, env []string
+	}{
+		{[]string{"dev", "--log-level=info"}, nil},
+		{[]string{"dev"}, []string{"CONSENTWIRE_LOG_LEVEL=info"}},
+	} {
+		_, c, err := Parse(tt.args, tt.env, io.Discard, io.Discard)
+		if err != nil || c.LogLevel != slog.LevelInfo {
+			t.Errorf("%v %v: got %v, %v, want %v", tt.args, tt.env, c.LogLevel, err, slog.LevelInfo)
 		}
 	}
 }
@@ -104,11 +120,11 @@ func TestParse_accepts(t *testing.T) {
 		env  []string
 		want func(*Config) // changes the default
 	}{
-		{"a variable", "", []string{"CONSENTWIRE_LISTEN=:0"}, func(c *Config) { c.Listen = ":0" }},
-		{"a flag", "--listen=[::1]:443", nil, func(c *Config) { c.Listen = "[::1]:443" }},
-		{"a flag before its variable", "--listen localhost:1", []string{"CONSENTWIRE_LISTEN=:0"}, func(c *Config) { c.Listen = "localhost:1" }},
-		{"a good flag whose variable is malformed", "--listen localhost:1", []string{"CONSENTWIRE_LISTEN=x"}, func(c *Config) { c.Listen = "localhost:1" }},
-		{"the last of two flags", "--listen :1 --listen :2", nil, func(c *Config) { c.Listen = ":2" }},
+		{"a variable", "", []string{"CONSENTWIRE_LISTEN=:0"}, func(c *Config) { c.Listen, c.ListenSet = ":0", true }},
+		{"a flag", "--listen=[::1]:443", nil, func(c *Config) { c.Listen, c.ListenSet = "[::1]:443", true }},
+		{"a flag before its variable", "--listen localhost:1", []string{"CONSENTWIRE_LISTEN=:0"}, func(c *Config) { c.Listen, c.ListenSet = "localhost:1", true }},
+		{"a good flag whose variable is malformed", "--listen localhost:1", []string{"CONSENTWIRE_LISTEN=x"}, func(c *Config) { c.Listen, c.ListenSet = "localhost:1", true }},
+		{"the last of two flags", "--listen :1 --listen :2", nil, func(c *Config) { c.Listen, c.ListenSet = ":2", true }},
 		{"what an orchestrator injects", "", []string{"CONSENTWIRE_SERVICE_HOST=10.0.0.1", "CONSENTWIRE_PORT=tcp://10.0.0.1:80", "CONSENTWIRE_PORT_80_TCP_ADDR=10.0.0.1"}, func(*Config) {}},
 		{"TLS", "--tls-cert-file " + at("cert.pem"), []string{"CONSENTWIRE_TLS_KEY_FILE=" + at("key.pem")}, func(c *Config) {
 			c.TLSCertFile, c.TLSKeyFile = at("cert.pem"), at("key.pem")

@@ -128,7 +128,7 @@ func create(file, content string) error {
 }
 
 func syncDir(dir string) error {
-	d, err := os.Open(dir)
+	d, err := os.Open(dir) // #nosec G304 -- the data folder, which a setting names
 	if err != nil {
 		return err
 	}

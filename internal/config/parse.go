@@ -18,7 +18,7 @@ const (
 // settings is the table of settings as flags: names, defaults, and the help
 // with its units. All are texts here; check gives them their types.
 type settings struct {
-	Listen                string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of API and portal; port 0 picks one."`
+	Listen                string `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address of API and portal; port 0 picks one. Unless set, dev takes another port when this one is in use."`
 	TLSCertFile           string `name:"tls-cert-file" placeholder:"FILE" help:"Certificate chain (PEM) to serve over TLS (1.2 or newer), together with --tls-key-file. Default: none."`
 	TLSKeyFile            string `name:"tls-key-file" placeholder:"FILE" help:"Private key (PEM) of the certificate. Default: none."`
 	PublicURL             string `name:"public-url" placeholder:"URL" help:"How the world reaches us, e.g. https://consent.example. Default: from --listen."`
@@ -33,7 +33,7 @@ type settings struct {
 	ConsentConsumptionTTL string `name:"consent-consumption-ttl" default:"70m" placeholder:"DURATION" help:"An approved, unconsumed consent expires after it (units h, m, s, ms)."`
 	RetrySchedule         string `default:"5s,5m,30m,2h,5h,10h,14h,20h,24h" placeholder:"LIST" help:"1 to 20 comma-separated waits between attempts, jittered by 20 percent, for endpoints without their own (units h, m, s, ms)."`
 	AttemptTimeout        string `default:"15s" placeholder:"DURATION" help:"One attempt, from dial to end of answer (units h, m, s, ms; at most 10m)."`
-	LogLevel              string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; logs go to standard error."`
+	LogLevel              string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; logs go to standard error. For dev warn unless set."`
 	LogFormat             string `default:"json" placeholder:"FORMAT" help:"json or text."`
 }
 
@@ -46,6 +46,7 @@ type serveCommand struct {
 
 type migrateCommand struct{ settings }
 
+// #nosec G101 -- a help text
 const secretsHelp = `Each flag is also an environment variable: --data-dir is CONSENTWIRE_DATA_DIR. A flag wins over its variable. Secrets have no flag:
 
 CONSENTWIRE_ADMIN_TOKEN is the bearer of the operator's calls, at least 32 characters. Default: generated into the data folder, mode 0600.

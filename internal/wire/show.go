@@ -43,6 +43,7 @@ type SubscriptionBody struct {
 	Backlog        BacklogBody        `json:"backlog"`
 	Discarded      int                `json:"discarded"` // since it was last paused by its owner
 	Circuit        CircuitBody        `json:"circuit"`
+	Authorisation  *AuthorisationBody `json:"authorisation,omitempty"` // for managed tokens
 	CreatedAt      string             `json:"createdAt"`
 	UpdatedAt      string             `json:"updatedAt"`
 	SigningSecret  string             `json:"signingSecret,omitempty"` // in the answer to its creation only
@@ -109,6 +110,15 @@ type CircuitBody struct {
 	Reason   string `json:"reason,omitempty"`
 }
 
+// AuthorisationBody tells how a token is that we get and renew. Unless its
+// State is authorised nothing is sent, and what waits is held. Source:
+// CONTRACT 7 and 9.
+type AuthorisationBody struct {
+	State  string `json:"state"` // authorised, held or needs_reauthorisation
+	Since  string `json:"since"`
+	Reason string `json:"reason,omitempty"`
+}
+
 // InterceptorBody is an interceptor as a read shows it; the password never is.
 type InterceptorBody struct {
 	ID                 string      `json:"id"`
@@ -146,6 +156,7 @@ func Subscription(e subscription.Endpoint, h delivery.Health) SubscriptionBody {
 		Backlog:        backlog(h),
 		Discarded:      h.Discarded,
 		Circuit:        circuit(h.Breaker),
+		Authorisation:  authorisation(e, h.Hold),
 		CreatedAt:      event.Format(e.CreatedAt),
 		UpdatedAt:      event.Format(e.UpdatedAt),
 	}
@@ -240,6 +251,19 @@ func backlog(h delivery.Health) BacklogBody {
 		b.OldestAt = event.Format(h.OldestAt)
 	}
 	return b
+}
+
+// authorisation is nil for an endpoint whose token its owner manages. Until
+// the engine has said how a managed one is, no trouble is known: it counts as
+// authorised since the configuration was written.
+func authorisation(e subscription.Endpoint, h delivery.Hold) *AuthorisationBody {
+	if e.Auth.Type != subscription.AuthOAuth2 && (e.Auth.Type != subscription.AuthToken || !e.Auth.Bearer.RefreshToken.IsSet()) {
+		return nil
+	}
+	if h.State == "" {
+		return &AuthorisationBody{State: string(delivery.Authorised), Since: event.Format(e.UpdatedAt)}
+	}
+	return &AuthorisationBody{State: string(h.State), Since: event.Format(h.Since), Reason: h.Reason}
 }
 
 func circuit(k delivery.Breaker) CircuitBody {

@@ -135,7 +135,7 @@ func TestReplaceSubscription_takesTheSourcesExamples(t *testing.T) {
 				t.Fatal(err)
 			}
 			patch := parse(t, string(raw))
-			for _, ours := range []string{"subscriptionId", "applicationId", "backlog", "discarded", "circuit", "createdAt", "updatedAt"} {
+			for _, ours := range []string{"subscriptionId", "applicationId", "backlog", "discarded", "circuit", "authorisation", "createdAt", "updatedAt"} {
 				patch = patch.Without(ours)
 			}
 			again, _, err := wire.PatchSubscription(patch, e, https)
@@ -288,5 +288,36 @@ func TestCreateSubscription_needsNoAuthentication(t *testing.T) {
 	}
 	if e.Filter().Types[0] != event.PermissionsEffective {
 		t.Errorf("got the feed %v, want permissions.effective", e.Filter().Types)
+	}
+}
+
+func TestSubscription_tellsHowAManagedTokenIs(t *testing.T) {
+	t.Parallel()
+	oauth := registered(subscription.Endpoint{Style: subscription.Subscription, Auth: subscription.Auth{Type: subscription.AuthOAuth2}})
+	refresh := registered(subscription.Endpoint{Auth: subscription.Auth{Type: subscription.AuthToken, Bearer: subscription.Bearer{RefreshToken: secret.New("r")}}})
+	static := registered(subscription.Endpoint{Auth: subscription.Auth{Type: subscription.AuthToken, Bearer: subscription.Bearer{Token: secret.New("t")}}})
+	held := delivery.Hold{State: delivery.NeedsReauthorisation, Since: t0(), Reason: "The refresh token was refused."}
+	tests := []struct {
+		name string
+		e    subscription.Endpoint
+		hold delivery.Hold
+		want string
+	}{
+		{"a static token is its owner's", static, delivery.Hold{}, "null"},
+		{"no authentication", registered(subscription.Endpoint{Auth: subscription.Auth{Type: subscription.AuthNone}}), held, "null"},
+		{"nothing is known yet", oauth, delivery.Hold{}, `{"state":"authorised","since":"2026-03-01T13:00:00.123Z"}`},
+		{"the engine holds it", refresh, held, `{"state":"needs_reauthorisation","since":"2026-03-01T12:00:00.123Z","reason":"The refresh token was refused."}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := json.Marshal(wire.Subscription(tt.e, delivery.Health{Hold: tt.hold}).Authorisation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(got) != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
 	}
 }
