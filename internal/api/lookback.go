@@ -1,0 +1,229 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/body"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/subscription"
+)
+
+type eventBody struct {
+	EventID       string          `json:"eventId"`
+	Type          string          `json:"type"`
+	Subject       string          `json:"subject"`
+	Sequence      int64           `json:"sequence"`
+	ApplicationID string          `json:"applicationId"`
+	OccurredAt    string          `json:"occurredAt"`
+	RecordedAt    string          `json:"recordedAt"`
+	Body          json.RawMessage `json:"body"`
+}
+
+func eventOf(e event.Event) eventBody {
+	return eventBody{
+		EventID: e.ID, Type: string(e.Type), Subject: e.Subject, Sequence: e.Sequence, ApplicationID: e.Application,
+		OccurredAt: event.Format(e.OccurredAt), RecordedAt: event.Format(e.RecordedAt), Body: e.Body,
+	}
+}
+
+func (s *server) listEvents(c *call) (reply, error) {
+	q := store.EventQuery{Subject: c.query["subject"], Limit: c.number("limit"), After: c.query["after"]}
+	if name := c.query["type"]; name != "" {
+		if q.Type = event.Parse(name); q.Type == "" {
+			return reply{}, fault.At(fault.Invalid, body.CodeInvalidValue, "type", "This is no event type; /docs lists them.")
+		}
+	}
+	es, next, err := s.Store.Events(c.ctx(), c.app, q)
+	if err != nil {
+		return reply{}, err
+	}
+	out := streamBody[eventBody]{Items: []eventBody{}, Next: next}
+	for _, e := range es {
+		out.Items = append(out.Items, eventOf(e))
+	}
+	return ok(out)
+}
+
+func (s *server) readEvent(c *call) (reply, error) {
+	e, err := s.Store.Event(c.ctx(), c.app, c.id())
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(eventOf(e))
+}
+
+type deliveryBody struct {
+	DeliveryID     string        `json:"deliveryId"`
+	EventID        string        `json:"eventId"`
+	SubscriptionID string        `json:"subscriptionId,omitempty"`
+	InterceptorID  string        `json:"interceptorId,omitempty"`
+	Type           string        `json:"type"`
+	Subject        string        `json:"subject"`
+	Sequence       int64         `json:"sequence"`
+	Status         string        `json:"status"`
+	AttemptCount   int           `json:"attemptCount"`
+	NextAttemptAt  string        `json:"nextAttemptAt,omitempty"`
+	DeliveredAt    string        `json:"deliveredAt,omitempty"`
+	Reason         string        `json:"reason,omitempty"`
+	CreatedAt      string        `json:"createdAt"`
+	Attempts       []attemptBody `json:"attempts,omitzero"` // of one delivery only
+}
+
+type attemptBody struct {
+	Attempt    int           `json:"attempt"`
+	At         string        `json:"at"`
+	DurationMs float64       `json:"durationMs"`
+	Status     int           `json:"status,omitempty"`
+	Step       string        `json:"step"`
+	Reason     string        `json:"reason,omitempty"`
+	Request    requestBody   `json:"request"`
+	Response   *responseBody `json:"response,omitempty"`
+}
+
+type requestBody struct {
+	Method  string `json:"method"`
+	URL     string `json:"url"`
+	Headers object `json:"headers"`
+	Body    string `json:"body"`
+}
+
+type responseBody struct {
+	Status  int    `json:"status"`
+	Headers object `json:"headers"`
+	Body    string `json:"body"`
+}
+
+type trialBody struct {
+	Delivered  bool          `json:"delivered"`
+	Step       string        `json:"step"`
+	DurationMs float64       `json:"durationMs"`
+	Reason     string        `json:"reason,omitempty"`
+	Request    requestBody   `json:"request"`
+	Response   *responseBody `json:"response,omitempty"`
+}
+
+func trialOf(t delivery.Trial) trialBody {
+	return trialBody{
+		Delivered: t.Delivered, Step: string(t.Step), DurationMs: milliseconds(t.Duration), Reason: t.Reason,
+		Request: requestOf(t.Request), Response: responseOf(t.Response),
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func requestOf(r delivery.Request) requestBody {
+	return requestBody{Method: r.Method, URL: r.URL, Headers: headersOf(r.Headers), Body: r.Body}
+}
+
+func responseOf(r *delivery.Response) *responseBody {
+	if r == nil {
+		return nil
+	}
+	return &responseBody{Status: r.Status, Headers: headersOf(r.Headers), Body: r.Body}
+}
+
+// headersOf returns fields as an object in their order. Fields of one name,
+// in whatever case, are one member with their values joined by commas.
+// Source: RFC 9110 section 5.3.
+func headersOf(hs []delivery.Header) object {
+	out := object{}
+	at := make(map[string]int, len(hs))
+	for _, h := range hs {
+		key := strings.ToLower(h.Name)
+		if i, twice := at[key]; twice {
+			before, _ := out[i].value.(string)
+			out[i].value = before + ", " + h.Value
+			continue
+		}
+		at[key] = len(out)
+		out = append(out, member{h.Name, h.Value})
+	}
+	return out
+}
+
+func deliveryOf(v delivery.View) deliveryBody {
+	b := deliveryBody{
+		DeliveryID: v.ID, EventID: v.EventID, Type: string(v.Type), Subject: v.Subject, Sequence: v.Sequence,
+		Status: string(v.Status), AttemptCount: v.AttemptCount, NextAttemptAt: when(v.NextAttemptAt),
+		DeliveredAt: when(v.DeliveredAt), Reason: v.Reason, CreatedAt: event.Format(v.CreatedAt),
+	}
+	if v.Interceptor {
+		b.InterceptorID = string(v.Endpoint)
+	} else {
+		b.SubscriptionID = string(v.Endpoint)
+	}
+	return b
+}
+
+func (s *server) detailOf(d delivery.Detail) deliveryBody {
+	b := deliveryOf(d.View)
+	b.Attempts = []attemptBody{}
+	agent := delivery.UserAgent(s.Version)
+	for _, a := range d.Attempts {
+		b.Attempts = append(b.Attempts, attemptBody{
+			Attempt: a.N, At: event.Format(a.At), DurationMs: milliseconds(a.Duration), Status: a.Status,
+			Step: string(a.Step), Reason: a.Reason, Request: requestOf(d.Request(a, agent)), Response: responseOf(a.Response),
+		})
+	}
+	return b
+}
+
+func (s *server) listDeliveries(c *call) (reply, error) {
+	q := store.DeliveryQuery{
+		Status: delivery.Status(c.query["status"]), Subject: c.query["subject"], EventID: c.query["eventId"],
+		From: c.instant("from"), To: c.instant("to"), Limit: c.number("limit"), After: c.query["after"],
+	}
+	sub, in := c.query["subscriptionId"], c.query["interceptorId"]
+	switch {
+	case sub != "" && in != "":
+		return reply{}, fault.At(fault.Invalid, "foreign_parameter", "interceptorId", "Give subscriptionId or interceptorId, not both.")
+	case sub != "":
+		q.Endpoint, q.Style = subscription.ID(sub), subscription.Subscription
+	case in != "":
+		q.Endpoint, q.Style = subscription.ID(in), subscription.Interceptor
+	}
+	if !q.From.IsZero() && !q.To.IsZero() && q.To.Before(q.From) {
+		return reply{}, fault.At(fault.Invalid, body.CodeInvalidValue, "to", "The end must not come before the beginning.")
+	}
+	vs, next, err := s.Store.Deliveries(c.ctx(), c.app, q)
+	if err != nil {
+		return reply{}, err
+	}
+	out := streamBody[deliveryBody]{Items: []deliveryBody{}, Next: next}
+	for _, v := range vs {
+		out.Items = append(out.Items, deliveryOf(v))
+	}
+	return ok(out)
+}
+
+func (s *server) readDelivery(c *call) (reply, error) {
+	d, err := s.Store.Delivery(c.ctx(), c.app, c.id())
+	if err != nil {
+		return reply{}, err
+	}
+	return ok(s.detailOf(d))
+}
+
+func (s *server) redeliver(c *call) (reply, error) {
+	before, err := s.Store.Delivery(c.ctx(), c.app, c.id())
+	if err != nil {
+		return reply{}, err
+	}
+	if err := c.nothing(); err != nil {
+		return reply{}, err
+	}
+	if err := s.replays.take(string(before.Endpoint), time.Now()); err != nil {
+		return reply{}, err
+	}
+	d, err := s.App.Redeliver(c.ctx(), c.app, c.id())
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusAccepted, body: s.detailOf(d)}, nil
+}
