@@ -1,0 +1,217 @@
+// Package portal is the part of the server that people look at: pages
+// rendered here, complete without JavaScript.
+//
+// Whatever a page shows may have been written by an enemy, so it is only ever
+// text. A page runs no script but our own file, sends no form to anywhere
+// else, and sits in nobody's frame. The portal never asks our own API: it
+// reads from the store and writes through app, as the API does.
+package portal
+
+import (
+	"embed"
+	"html/template"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/app"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/sink"
+	"github.com/consentwire/consentwire/internal/store"
+)
+
+// Prefix is the path that everything of the portal is below.
+const Prefix = "/portal/"
+
+//go:embed templates/*.html assets/*
+var files embed.FS
+
+// maxForm bounds the body of a form in bytes. Ours.
+const maxForm = 64 << 10
+
+// policy is the content security policy of every page. Source: RULES 5.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// Options configure a Portal.
+type Options struct {
+	App       *app.App
+	Store     store.Reader
+	Sink      *sink.Sink
+	PublicURL func() string // how the world reaches us
+	Logger    *slog.Logger  // nil: none
+	Version   string
+}
+
+// Portal is an http.Handler for everything below Prefix.
+type Portal struct {
+	app       *app.App
+	store     store.Reader
+	sink      *sink.Sink
+	publicURL func() string
+	log       *slog.Logger
+	version   string
+
+	pages    map[string]*template.Template
+	assets   assets
+	sessions *sessions
+	origin   *http.CrossOriginProtection
+	mux      *http.ServeMux
+}
+
+// New returns the portal. It fails when a page does not parse.
+func New(o Options) (*Portal, error) {
+	p := &Portal{
+		app: o.App, store: o.Store, sink: o.Sink, publicURL: o.PublicURL, log: o.Logger, version: o.Version,
+		sessions: newSessions(), origin: http.NewCrossOriginProtection(), mux: http.NewServeMux(),
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if p.assets, err = loadAssets(files); err != nil {
+		return nil, err
+	}
+	if p.pages, err = parse(files); err != nil {
+		return nil, err
+	}
+	p.routes()
+	return p, nil
+}
+
+// parse reads every page with the frame around it.
+func parse(tree fs.FS) (map[string]*template.Template, error) {
+	pages := map[string]*template.Template{}
+	for _, name := range []string{"sign-in", "link-spent", "overview", "inspector", "request", "error"} {
+		t, err := template.New("frame.html").Option("missingkey=error").
+			ParseFS(tree, "templates/frame.html", "templates/parts.html", "templates/"+name+".html")
+		if err != nil {
+			return nil, err
+		}
+		pages[name] = t
+	}
+	return pages, nil
+}
+
+func (p *Portal) routes() {
+	p.mux.HandleFunc("GET /portal/assets/{name}", p.assets.serve)
+	p.mux.HandleFunc("GET /portal/sign-in", p.open(p.signIn))
+	p.mux.HandleFunc("GET /portal/sign-in/{code}", p.open(p.useLink))
+	p.mux.HandleFunc("POST /portal/sign-out", p.signed(p.signOut))
+
+	p.mux.HandleFunc("GET /portal/{$}", p.signed(p.overview))
+	p.mux.HandleFunc("POST /portal/inspector", p.signed(p.makeBin))
+	p.mux.HandleFunc("GET /portal/inspector/{bin}", p.signed(p.inspector))
+	p.mux.HandleFunc("GET /portal/inspector/{bin}/stream", p.signed(p.stream))
+	p.mux.HandleFunc("GET /portal/inspector/{bin}/requests/{request}", p.signed(p.request))
+	p.mux.HandleFunc("POST /portal/inspector/{bin}/script", p.signed(p.script))
+	p.mux.HandleFunc("POST /portal/inspector/{bin}/clear", p.signed(p.clear))
+
+	p.mux.HandleFunc("/portal/", p.signed(func(http.ResponseWriter, *http.Request, session) error {
+		return fault.New(fault.NotFound, "not_found", "There is no such page.")
+	}))
+}
+
+// ServeHTTP answers below Prefix.
+func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Cache-Control", "no-store")
+	if p.secure(r) {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+	p.mux.ServeHTTP(w, r)
+}
+
+// secure tells whether people reach us over TLS, here or at a proxy.
+func (p *Portal) secure(r *http.Request) bool {
+	return r.TLS != nil || strings.HasPrefix(strings.ToLower(p.publicURL()), "https://")
+}
+
+// base returns the path of the portal as a browser sees it, without a slash at
+// its end.
+func (p *Portal) base() string {
+	u, err := url.Parse(p.publicURL())
+	if err != nil {
+		return "/portal"
+	}
+	return strings.TrimSuffix(u.Path, "/") + "/portal"
+}
+
+// SignInLink returns a link that signs one visitor in for the application. It
+// works once, within linkLife.
+func (p *Portal) SignInLink(app access.ID) string {
+	return strings.TrimSuffix(p.publicURL(), "/") + "/portal/sign-in/" + p.sessions.link(app)
+}
+
+// handler answers, or returns an error and has written nothing.
+type handler func(http.ResponseWriter, *http.Request, session) error
+
+// open serves a page that needs no session.
+func (p *Portal) open(h func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			p.fail(w, r, session{}, err)
+		}
+	}
+}
+
+// signed serves a page that needs a session. A visitor without one is sent to
+// the page that tells how to sign in. A write must come from one of our pages:
+// by its origin and by the session's token.
+func (p *Portal) signed(h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s, ok := p.sessions.find(p.cookie(r))
+		if !ok {
+			p.unknown(w, r)
+			return
+		}
+		if err := p.ours(w, r, s); err != nil {
+			p.fail(w, r, s, err)
+			return
+		}
+		if err := h(w, r, s); err != nil {
+			p.fail(w, r, s, err)
+		}
+	}
+}
+
+// unknown answers a visitor without a session.
+func (p *Portal) unknown(w http.ResponseWriter, r *http.Request) {
+	if (r.Method == http.MethodGet || r.Method == http.MethodHead) && r.Header.Get("Accept") != "text/event-stream" {
+		http.Redirect(w, r, p.base()+"/sign-in", http.StatusSeeOther)
+		return
+	}
+	p.fail(w, r, session{}, fault.New(fault.Unauthenticated, "session_ended", "Your session has ended. Sign in again; nothing was changed."))
+}
+
+// ours checks that a write comes from a page of ours.
+//
+// Our referrer policy makes browsers write "Origin: null" on our own forms;
+// over plain http to another machine they send no fetch metadata beside it, and
+// only the token decides.
+func (p *Portal) ours(w http.ResponseWriter, r *http.Request, s session) error {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	refused := fault.New(fault.Forbidden, "foreign_form", "This form was not sent from a page of your session; nothing was changed. Go back, reload the page and try again.")
+	silent := r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "null"
+	if err := p.origin.Check(r); err != nil && !silent {
+		return refused
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		return fault.Wrap(fault.Invalid, "malformed_form", "The form could not be read.", err)
+	}
+	if !s.forms(r.PostForm.Get("token")) {
+		return refused
+	}
+	return nil
+}
