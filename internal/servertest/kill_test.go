@@ -1,0 +1,254 @@
+package servertest_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/servertest"
+)
+
+// kills is how often the crash test kills the server: CONSENTWIRE_TEST_KILLS,
+// else 3.
+func kills(t *testing.T) int {
+	t.Helper()
+	s := os.Getenv("CONSENTWIRE_TEST_KILLS")
+	if s == "" {
+		return 3
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("CONSENTWIRE_TEST_KILLS is %q, want a number from 1", s)
+	}
+	return n
+}
+
+const (
+	callers = 8
+	// wire is how many requests each endpoint may have on the wire.
+	wire = 8
+	// group is how many results are recorded together at most: accepted, but
+	// not yet known to be. Source: DESIGN 3.9, "only deliveries whose group had
+	// not committed".
+	group = 256
+	// moment is how long a result may wait for its record on a busy machine.
+	moment = time.Second
+)
+
+// promise is what the server has acknowledged of one consent.
+type promise struct {
+	consent string
+	events  []string // names at the interceptor
+}
+
+// load creates consents and decides on them, as several callers that go on
+// whatever happens, and remembers what was acknowledged.
+type load struct {
+	s    *servertest.Server
+	a    *servertest.Application
+	stop chan struct{}
+	done sync.WaitGroup
+	acks atomic.Int64
+
+	mu   sync.Mutex
+	made []promise
+}
+
+func startLoad(s *servertest.Server, a *servertest.Application) *load {
+	l := &load{s: s, a: a, stop: make(chan struct{})}
+	for range callers {
+		l.done.Go(l.call)
+	}
+	return l
+}
+
+// call runs one life after another. A life whose call was not answered ends
+// there: nobody knows what became of it.
+func (l *load) call() {
+	for {
+		select {
+		case <-l.stop:
+			return
+		default:
+		}
+		if !l.life() {
+			select { // the server is down; do not spin
+			case <-l.stop:
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+}
+
+func (l *load) life() bool {
+	r, err := l.a.Try("POST", "/v1/consents", servertest.Consent())
+	if err != nil || r.Status != 201 {
+		return false
+	}
+	var c struct{ ID string }
+	if !decode(r.Body, &c) {
+		return false
+	}
+	p := promise{c.ID, []string{"before:consent:create", "after:consent:create"}}
+	l.acks.Add(1)
+	for _, act := range []struct{ action, event string }{{"approve", "consent:approved"}, {"consume", "consent:consumed"}, {"revoke", "consent:revoke"}} {
+		r, err := l.a.Try("POST", "/v1/consents/"+c.ID+"/"+act.action, map[string]any{})
+		if err != nil || r.Status != 200 {
+			break
+		}
+		l.acks.Add(1)
+		p.events = append(p.events, act.event)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.made = append(l.made, p)
+	return true
+}
+
+// end stops the load and returns what was acknowledged.
+func (l *load) end() []promise {
+	close(l.stop)
+	l.done.Wait()
+	return l.made
+}
+
+// A server under load that is killed at any instant, again and again: nothing
+// that was acknowledged is lost, no subject's order is broken, and what is
+// repeated was on the wire.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	n := kills(t)
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("%d kills, seed %d", n, seed)
+
+	o := servertest.Options{Binary: binary(t), CA: servertest.NewCA(t), Env: []string{"CONSENTWIRE_LOG_LEVEL=info"}}
+	rcv := servertest.NewReceiver(t, o.CA)
+	// A receiver that is sometimes slow and sometimes fails, so that kills meet
+	// retries and waiting lanes.
+	rcv.Answer(func(r servertest.Received) servertest.Reply {
+		switch {
+		case r.N%97 == 96:
+			return servertest.Reply{Status: 500}
+		case r.N%7 == 6:
+			slow := make(chan struct{})
+			time.AfterFunc(20*time.Millisecond, func() { close(slow) })
+			return servertest.Reply{Wait: slow}
+		}
+		return servertest.Reply{}
+	})
+	s := servertest.Start(t, o)
+	a := s.NewApplication("Bank")
+	for _, path := range []string{"/one", "/two"} {
+		subscribe(t, a, rcv.URL+path, map[string]any{"maxInFlight": wire})
+	}
+
+	l := startLoad(s, a)
+	var cuts []cut
+	for range n {
+		acked := l.acks.Load()
+		servertest.Eventually(t, "the load to run", func() bool { return l.acks.Load() > acked+20 })
+		<-time.After(time.Duration(random.IntN(300)) * time.Millisecond)
+		s.Kill()
+		cuts = append(cuts, cut{len(rcv.Received()), time.Now()})
+		if random.IntN(4) == 0 { // and once more while it starts
+			s.Launch()
+			<-time.After(time.Duration(random.IntN(150)) * time.Millisecond)
+			s.Kill()
+			cuts = append(cuts, cut{len(rcv.Received()), time.Now()})
+		}
+		s.Start()
+	}
+	made := l.end()
+
+	want := map[string]bool{} // path, subject, event
+	for _, p := range made {
+		for _, e := range p.events {
+			want["/one "+p.consent+" "+e] = true
+			want["/two "+p.consent+" "+e] = true
+		}
+	}
+	missing := func() []string {
+		left := map[string]bool{}
+		for w := range want {
+			left[w] = true
+		}
+		for _, r := range rcv.Received() {
+			if r.Answered {
+				delete(left, r.Path+" "+r.Subject()+" "+r.Event())
+			}
+		}
+		out := []string{}
+		for w := range left {
+			out = append(out, w)
+		}
+		slices.Sort(out)
+		return out
+	}
+	servertest.Eventually(t, fmt.Sprintf("all %d acknowledged events", len(want)), func() bool { return len(missing()) == 0 })
+
+	got := rcv.Received()
+	for _, path := range []string{"/one", "/two"} {
+		there := slices.DeleteFunc(slices.Clone(got), func(r servertest.Received) bool { return r.Path != path })
+		for subject, rs := range bySubject(there) {
+			for i := 1; i < len(rs); i++ {
+				// The same again is a retry or a repeat; an earlier one is a
+				// broken order: A A B, but never A B A.
+				if rs[i].Sequence() < rs[i-1].Sequence() || rs[i].Sequence() == rs[i-1].Sequence() && rs[i].ID() != rs[i-1].ID() {
+					t.Errorf("%s: the order of %s is broken: %s after %s", path, subject, rs[i].Header.Get("Consentwire-Sequence"), rs[i-1].Header.Get("Consentwire-Sequence"))
+				}
+			}
+		}
+		repeats(t, path, there, cuts)
+	}
+	for _, p := range made {
+		r := a.Call("GET", "/v1/consents/"+p.consent, nil).Want(t, 200)
+		var c struct{ Version int }
+		r.Into(t, &c)
+		if least := len(p.events) - 1; c.Version < least { // the first two events are one version
+			t.Errorf("%s has version %d, want at least %d: what was acknowledged", p.consent, c.Version, least)
+		}
+	}
+	t.Logf("%d consents, %d acknowledged events at two endpoints, %d requests", len(made), len(want)/2, len(got))
+}
+
+// cut is a kill: how many requests had come, and when it was.
+type cut struct {
+	n  int
+	at time.Time
+}
+
+// repeats checks that what was accepted before a kill and came again after it
+// was on the wire or waited to be recorded: of the last moment, and no more
+// than that holds.
+func repeats(t *testing.T, path string, rs []servertest.Received, cuts []cut) {
+	t.Helper()
+	for _, c := range cuts {
+		accepted := map[string]time.Time{} // when it last was, before the kill
+		for _, r := range rs {
+			if r.N < c.n && r.Answered {
+				accepted[r.ID()] = r.At
+			}
+		}
+		again := map[string]bool{}
+		for _, r := range rs {
+			when, ok := accepted[r.ID()]
+			if r.N < c.n || !ok {
+				continue
+			}
+			again[r.ID()] = true
+			if since := c.at.Sub(when); since > moment {
+				t.Errorf("%s: %s was accepted %v before a kill and came again", path, r.ID(), since)
+			}
+		}
+		if len(again) > wire+group {
+			t.Errorf("%s: %d deliveries came again after the kill at request %d, want at most %d", path, len(again), c.n, wire+group)
+		}
+	}
+}
