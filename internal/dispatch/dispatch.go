@@ -204,6 +204,7 @@ func (e *Engine) Wake(apps []access.ID, endpoints []delivery.Endpoint) {
 	for _, id := range endpoints {
 		if r := e.runners[id]; r != nil {
 			r.stale, r.gone = true, false // the next look tells
+			r.woken++
 			e.kick(r)
 		} else {
 			e.add(id)
@@ -369,6 +370,7 @@ func (e *Engine) doChore(r *runner) {
 		return fn()
 	}
 	var err error
+	woken := r.woken
 	switch r.chore(time.Now()) {
 	case choreOpen:
 		var conf subscription.Endpoint
@@ -393,7 +395,7 @@ func (e *Engine) doChore(r *runner) {
 			return err
 		}); err == nil && r.state == open {
 			if conf.Status != subscription.Active || !conf.StatusSince.Equal(r.conf.endpoint.StatusSince) {
-				r.gone = conf.Status != subscription.Active
+				r.gone = conf.Status != subscription.Active && woken == r.woken
 				e.drop(r, 0)
 				return
 			}
@@ -406,7 +408,11 @@ func (e *Engine) doChore(r *runner) {
 			loaded, err = e.o.Log.Load(ctx, r.id, seqs)
 			return err
 		}); err == nil && r.state == open {
-			e.bytes += r.loaded(seqs, loaded)
+			if len(loaded) < len(seqs) { // ended by somebody else: see what is left
+				e.drop(r, pause)
+				return
+			}
+			e.bytes += r.loaded(loaded)
 		}
 	case choreRead:
 		asked, after, limit := r.asked, r.readTo, pageItems
@@ -424,7 +430,7 @@ func (e *Engine) doChore(r *runner) {
 	switch {
 	case err == nil, r.state == closing:
 	case isGone(err):
-		r.gone = true
+		r.gone = woken == r.woken // else it may have come back meanwhile
 		e.drop(r, 0)
 	case errors.Is(err, context.Canceled):
 	default:

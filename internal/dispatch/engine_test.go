@@ -711,8 +711,11 @@ func TestEngine_limits(t *testing.T) {
 		if n := len(b.requests()); n < 190 || n > 198 {
 			t.Errorf("got %d requests in 4.9 s at 40 a second, want 196", n)
 		}
-		if b.most > 3 {
-			t.Errorf("got %d on the wire at a time, want at most 3", b.most)
+		b.mu.Lock()
+		most := b.most
+		b.mu.Unlock()
+		if most > 3 {
+			t.Errorf("got %d on the wire at a time, want at most 3", most)
 		}
 		sleep(time.Second)
 		if n := len(b.requests()); n != 200 {

@@ -263,7 +263,6 @@ func (e *Engine) recorded(batch []delivery.Progress, from []*runner, outcomes []
 		o, p := outcomes[i], batch[i]
 		r.cursor = max(r.cursor, p.Cursor)
 		if p.Suspend != nil {
-			r.gone = true
 			e.drop(r, 0)
 			continue
 		}

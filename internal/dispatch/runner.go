@@ -68,6 +68,7 @@ type runner struct {
 	app      string
 	state    state
 	gone     bool // may not be sent to any more
+	woken    int  // how often it was said that it changed
 	stale    bool // nothing is sent before the configuration was read again
 	loading  bool // in the queue of chores, or one is done
 	inTurn   bool
@@ -259,18 +260,11 @@ func (r *runner) takeDue(now time.Time) []event.Seq {
 }
 
 // loaded takes over exceptions with their events, and returns how many bytes
-// they are. Those that are gone were ended by their owner.
-func (r *runner) loaded(asked []event.Seq, got []delivery.Loaded) (bytes int) {
-	found := make(map[event.Seq]bool, len(got))
+// they are.
+func (r *runner) loaded(got []delivery.Loaded) (bytes int) {
 	for _, l := range got {
-		found[l.Seq] = true
 		r.retries.pushBack(l)
 		bytes += len(l.Item.Body)
-	}
-	for _, seq := range asked {
-		if !found[seq] {
-			delete(r.out, seq)
-		}
 	}
 	r.bytes += bytes
 	return bytes
