@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -91,7 +92,7 @@ func (b *bench) prepare(ctx context.Context, name string, l *backlog) error {
 				Name: "bench " + strconv.Itoa(i), URL: l.url, UpdateType: subscription.EffectivePermission,
 				Status: subscription.Active, StatusSince: at, Auth: subscription.Auth{Type: subscription.AuthNone},
 				SigningSecrets: []subscription.SigningSecret{{Secret: secret.New("whsec_" + secret.RandomStd(32))}},
-				MaxInFlight:    max(1, inFlight/l.endpoints), OnBacklog: subscription.BacklogAll, CreatedAt: at, UpdatedAt: at,
+				MaxInFlight:    perEndpoint(l.endpoints), OnBacklog: subscription.BacklogAll, CreatedAt: at, UpdatedAt: at,
 			}
 			if err := tx.PutEndpoint(e, delivery.Shown{URL: l.url}); err != nil {
 				return err
@@ -111,6 +112,10 @@ func (b *bench) prepare(ctx context.Context, name string, l *backlog) error {
 	fmt.Fprintf(os.Stderr, "bench: prepared %d events for %d endpoint(s) in %s\n", l.events, l.endpoints, time.Since(start).Round(100*time.Millisecond))
 	return nil
 }
+
+// perEndpoint shares inFlight out, as far as it goes: a thousand endpoints have
+// one each.
+func perEndpoint(endpoints int) int { return max(1, inFlight/endpoints) }
 
 func publish(ctx context.Context, s *sqlite.Store, app access.ID, events int, at time.Time) error {
 	body := []byte(`{"event":"effective-permission","data":"` + strings.Repeat("x", bodySize-42) + `"}`)
@@ -145,10 +150,22 @@ func publish(ctx context.Context, s *sqlite.Store, app access.ID, events int, at
 }
 
 // engine is the role of the engine: it delivers the backlog of a data folder
-// until its standard input ends, then finishes what is in flight.
+// until its standard input ends, then finishes what is in flight. A second
+// argument names a file for its processor profile.
 func engine(args []string) error {
 	ctx, cancel := untilStdinEnds()
 	defer cancel()
+	if len(args) > 1 {
+		f, err := os.Create(args[1])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	s, err := openStore(ctx, args[0])
 	if err != nil {
 		return err
@@ -253,7 +270,11 @@ func (b *bench) runEngine(ctx context.Context, l *backlog, t *target, d time.Dur
 
 func (b *bench) runOnce(ctx context.Context, dir string, t *target, d time.Duration) (window, error) {
 	var ready string
-	c, err := b.start(ctx, &ready, "engine", dir)
+	args := []string{dir}
+	if b.profile != "" {
+		args = append(args, b.profile)
+	}
+	c, err := b.start(ctx, &ready, "engine", args...)
 	if err != nil {
 		return window{}, err
 	}

@@ -1,7 +1,7 @@
 // Command bench measures Consentwire against the bars that it sets itself, and
 // prints a table of them.
 //
-//	go run ./bench [-row name] [-quick] [-large] [-server bin/consentwire]
+//	go run ./bench [-row name] [-quick] [-large] [-profile file] [-server bin/consentwire]
 //
 // Rates are ratios within one run, never absolute: each run of the engine sits
 // between two of a bare net/http keep-alive POST loop that sends bodies of the
@@ -14,6 +14,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,6 +72,8 @@ type bench struct {
 	server string // the server's binary
 	dir    string // scratch, removed at the end
 	quick  bool
+
+	profile string // file for the processor profile of the engine's last run; empty: none
 }
 
 func main() {
@@ -102,6 +105,7 @@ func run(ctx context.Context) error {
 	quick := flag.Bool("quick", false, "short runs, to see that it works; results are not kept")
 	large := flag.Bool("large", false, "the large rows too")
 	server := flag.String("server", "bin/consentwire", "the server's binary")
+	profile := flag.String("profile", "", "write the processor profile of the engine's last run to this file")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -123,7 +127,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{self: self, server: bin, dir: dir, quick: *quick}
+	b := &bench{self: self, server: bin, dir: dir, quick: *quick, profile: *profile}
 
 	before, start := loadAverage(), time.Now()
 	var shown []Row
@@ -236,9 +240,12 @@ func writeResults(kept map[string]Row) error {
 			}
 		}
 	}
-	b, err := json.MarshalIndent(rows, "", "  ")
-	if err != nil {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // the bars hold "<="
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(rows); err != nil {
 		return err
 	}
-	return os.WriteFile(resultsFile, append(b, '\n'), 0o600)
+	return os.WriteFile(resultsFile, b.Bytes(), 0o600)
 }

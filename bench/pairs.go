@@ -118,7 +118,11 @@ const (
 	barDevStart = 2
 )
 
-const load64 = "SQLite synchronous=FULL, 64 in flight, 1 KiB bodies, 100 000 subjects, "
+// load describes the engine's load.
+func load(endpoints, events int) string {
+	return fmt.Sprintf("SQLite synchronous=FULL, %d subscription(s) with %d in flight each, backlog %d each, %d-byte bodies, %d subjects",
+		endpoints, perEndpoint(endpoints), events, bodySize, min(subjects, events))
+}
 
 func oneSubscription(ctx context.Context, b *bench) ([]Row, error) {
 	events := pick(b.quick, 300_000, 1_500_000)
@@ -126,7 +130,7 @@ func oneSubscription(ctx context.Context, b *bench) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	what := p.conditions(load64 + fmt.Sprintf("1 subscription, backlog %d", events))
+	what := p.conditions(load(1, events))
 	used := median(each(p.runs, func(w window) float64 { return w.cpu }))
 	bare := median(each(p.bare, func(h half) float64 { return h.cpu }))
 	return []Row{
@@ -163,7 +167,7 @@ func (b *bench) several(ctx context.Context, name string, endpoints, events int)
 		return nil, err
 	}
 	return []Row{atLeast(name, median(p.ratios), barRatio*barAlike, "of the bare loop",
-		p.conditions(load64+fmt.Sprintf("%d subscriptions, backlog %d each", endpoints, events)))}, nil
+		p.conditions(load(endpoints, events)))}, nil
 }
 
 func tenMillion(ctx context.Context, b *bench) ([]Row, error) {
@@ -174,7 +178,7 @@ func tenMillion(ctx context.Context, b *bench) ([]Row, error) {
 	}
 	return []Row{
 		atLeast("deliveries-backlog-10m", median(p.ratios), barRatio*barAlike, "of the bare loop",
-			p.conditions(load64+fmt.Sprintf("1 subscription, backlog %d", events))),
+			p.conditions(load(1, events))),
 		p.memory("memory-backlog-10m", events),
 	}, nil
 }
@@ -213,5 +217,5 @@ func poisonedSubjects(ctx context.Context, b *bench) ([]Row, error) {
 		fmt.Fprintf(os.Stderr, "bench: healthy %.0f/s beside %.0f/s refused; clean %.0f/s\n", ws[1].rate, float64(ws[1].refused)/b.halfTime().Seconds(), ws[0].rate)
 	}
 	return []Row{atLeast("deliveries-10-percent-poisoned", median(ratios), barHealthy, "of the healthy subjects' rate",
-		fmt.Sprintf(load64+"1 subscription, 1 subject in 10 answered 503; %d pairs %.2f..%.2f", len(ratios), slices.Min(ratios), slices.Max(ratios)))}, nil
+		fmt.Sprintf("%s, 1 subject in 10 answered 503; %d pairs %.2f..%.2f", load(1, events), len(ratios), slices.Min(ratios), slices.Max(ratios)))}, nil
 }
