@@ -51,6 +51,7 @@ type Store struct {
 	index *secret.Index // of look-up hashes
 	opens ciphers       // data keys that are in use
 	seals seals         // the same by subject, of events read lately
+	spans spanCounts    // of what owners' pauses discarded
 
 	writes queue
 	failed atomic.Pointer[error] // set by the first write that failed

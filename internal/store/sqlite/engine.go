@@ -218,8 +218,8 @@ func (s *Store) Read(ctx context.Context, e delivery.Endpoint, after event.Seq, 
 		if err != nil {
 			return err
 		}
-		var last event.Seq
-		if err := r.get([]any{(*int64)(&last)}, "SELECT last_seq FROM application WHERE app = ?", key.app); err != nil {
+		last, err := r.logEnd(key.app)
+		if err != nil {
 			return err
 		}
 		for left := scanPage; p.Upto < last && left > 0 && len(p.Items) < limit; {
@@ -260,8 +260,13 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 		return false, err
 	}
 	defer rows.Close()
+	var row itemRow
+	var body, sealedKey sql.RawBytes // valid until the next row
 	for rows.Next() {
-		it, err := r.scanItem(rows.Scan, key.app)
+		if err := rows.Scan(row.dst(&body, &sealedKey)...); err != nil {
+			return false, err
+		}
+		it, err := r.openItem(&row, key.app, body, sealedKey)
 		if err != nil {
 			return false, err
 		}
@@ -283,18 +288,22 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 	return false, err
 }
 
-// itemFields are what scanItem reads; e is the event, s its subject.
+// itemFields are what an itemRow reads; e is the event, s its subject.
 const itemFields = "e.seq, e.event_id, e.type, e.subject, e.sequence, e.recorded_at, e.body, s.sealed_key"
 
-func (r *reader) scanItem(scan func(...any) error, app int64) (delivery.Item, error) {
-	var it delivery.Item
-	var typ string
-	var recorded int64
-	var body, sealedKey []byte
-	if err := scan((*int64)(&it.Seq), &it.EventID, &typ, &it.Subject, &it.Sequence, &recorded, &body, &sealedKey); err != nil {
-		return it, err
-	}
-	it.Type, it.RecordedAt = event.Type(typ), moment(recorded)
+type itemRow struct {
+	delivery.Item
+	recorded int64
+}
+
+func (i *itemRow) dst(body, sealedKey any) []any {
+	return []any{(*int64)(&i.Seq), &i.EventID, (*string)(&i.Type), &i.Subject, &i.Sequence, &i.recorded, body, sealedKey}
+}
+
+// openItem returns an event that was read with its body opened.
+func (r *reader) openItem(row *itemRow, app int64, body, sealedKey []byte) (delivery.Item, error) {
+	it := row.Item
+	it.RecordedAt = moment(row.recorded)
 	c, err := r.s.cipher(app, it.Subject, sealedKey)
 	if err == nil {
 		r.s.seals.put(app, it.Subject, c)
@@ -304,6 +313,18 @@ func (r *reader) scanItem(scan func(...any) error, app int64) (delivery.Item, er
 		return it, fmt.Errorf("open the body of %s: %w", it.EventID, err)
 	}
 	return it, nil
+}
+
+// item reads the event at a place with its body; fault.NotFound.
+func (r *reader) item(app int64, seq event.Seq) (delivery.Item, error) {
+	var row itemRow
+	var body, sealedKey []byte
+	err := r.get(row.dst(&body, &sealedKey), "SELECT "+itemFields+` FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
+		WHERE e.app = ? AND e.seq = ?`, app, int64(seq))
+	if err != nil {
+		return delivery.Item{}, err
+	}
+	return r.openItem(&row, app, body, sealedKey)
 }
 
 // Load implements store.Engine.
@@ -319,13 +340,8 @@ func (s *Store) Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq)
 			l.Exception, err = scanException(func(dst ...any) error {
 				return r.get(dst, "SELECT "+exceptionFields+" FROM exception WHERE ep = ? AND seq = ? AND state IN ('retrying', 'blocked')", key.ep, int64(seq))
 			})
-			if isNotFound(err) {
-				continue
-			}
 			if err == nil {
-				l.Item, err = r.scanItem(func(dst ...any) error {
-					return r.get(dst, "SELECT "+itemFields+" FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject WHERE e.app = ? AND e.seq = ?", key.app, int64(seq))
-				}, key.app)
+				l.Item, err = r.item(key.app, seq)
 			}
 			if isNotFound(err) {
 				continue
@@ -360,8 +376,9 @@ func (s *Store) Record(ctx context.Context, batch []delivery.Progress) (out []de
 func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
 	key, err := t.ep(p.Lease.Endpoint)
 	var epoch int64
+	var cursor event.Seq
 	if err == nil {
-		err = t.get([]any{&epoch}, "SELECT epoch FROM endpoint WHERE ep = ?", key.ep)
+		err = t.get([]any{&epoch, (*int64)(&cursor)}, "SELECT epoch, cursor_seq FROM endpoint WHERE ep = ?", key.ep)
 	}
 	if isNotFound(err) { // it went with its application, and so do its attempts
 		o.Fenced = true
@@ -378,7 +395,7 @@ func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
 		return nil
 	}
 	for i := range p.Put {
-		if err := t.putException(key.ep, &p.Put[i]); err != nil {
+		if err := t.putException(key.ep, &p.Put[i], p.At); err != nil {
 			return err
 		}
 	}
@@ -395,13 +412,16 @@ func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
 			return err
 		}
 	}
-	if p.Replayed != nil {
-		if err := t.feed(key, p.Replayed, p.At, o); err != nil {
+	if p.Cursor > cursor {
+		cursor = p.Cursor
+		if _, err := t.exec("UPDATE endpoint SET cursor_seq = ? WHERE ep = ?", int64(cursor), key.ep); err != nil {
 			return err
 		}
 	}
-	if _, err := t.exec("UPDATE endpoint SET cursor_seq = ? WHERE ep = ? AND cursor_seq < ?", int64(p.Cursor), key.ep, int64(p.Cursor)); err != nil {
-		return err
+	if p.Replayed != nil {
+		if err := t.feed(key, cursor, p, o); err != nil {
+			return err
+		}
 	}
 	if b := p.Breaker; b != nil {
 		_, err := t.exec("UPDATE endpoint SET breaker_open = ?, breaker_since = ?, failures = ?, failure = ? WHERE ep = ?",
@@ -490,11 +510,15 @@ func (t *tx) renumber(ep int64, a *delivery.Attempt, args []any) error {
 	return err
 }
 
-func (t *tx) putException(ep int64, x *delivery.Exception) error {
-	_, err := t.exec(`INSERT INTO exception (ep, seq, subject, state, base, tries, next_at, replay) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+func (t *tx) putException(ep int64, x *delivery.Exception, at time.Time) error {
+	var ended int64
+	if x.State != delivery.WaitRetry && x.State != delivery.WaitTurn {
+		ended = millis(at)
+	}
+	_, err := t.exec(`INSERT INTO exception (ep, seq, subject, state, base, tries, next_at, replay, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (ep, seq) DO UPDATE SET state = excluded.state, base = excluded.base, tries = excluded.tries,
-			next_at = excluded.next_at, replay = excluded.replay, ended_at = 0`,
-		ep, int64(x.Seq), x.Subject, string(x.State), x.Base, x.Tries, millis(x.NextAt), x.Replay)
+			next_at = excluded.next_at, replay = excluded.replay, ended_at = excluded.ended_at`,
+		ep, int64(x.Seq), x.Subject, string(x.State), x.Base, x.Tries, millis(x.NextAt), x.Replay, ended)
 	return err
 }
 
@@ -512,15 +536,18 @@ func (t *tx) settle(ep int64, x delivery.Settlement, at time.Time) error {
 }
 
 // rouse makes the subject's first exception that waits its turn due at at,
-// unless one of the subject is due already.
+// unless one of the subject is due already. The list of states is what the
+// index of lanes is made for.
 func (t *tx) rouse(ep int64, subject string, at time.Time, o *delivery.Outcome) error {
 	var due bool
-	err := t.get([]any{&due}, "SELECT EXISTS (SELECT 1 FROM exception WHERE ep = ? AND subject = ? AND state = 'retrying')", ep, subject)
+	err := t.get([]any{&due}, `SELECT EXISTS (SELECT 1 FROM exception INDEXED BY exception_lane
+		WHERE ep = ? AND subject = ? AND state = 'retrying' AND state IN ('retrying', 'blocked'))`, ep, subject)
 	if err != nil || due {
 		return err
 	}
 	x, err := scanException(func(dst ...any) error {
-		return t.get(dst, "SELECT "+exceptionFields+" FROM exception WHERE ep = ? AND subject = ? AND state = 'blocked' ORDER BY seq LIMIT 1", ep, subject)
+		return t.get(dst, "SELECT "+exceptionFields+` FROM exception INDEXED BY exception_lane
+			WHERE ep = ? AND subject = ? AND state = 'blocked' AND state IN ('retrying', 'blocked') ORDER BY seq LIMIT 1`, ep, subject)
 	})
 	if isNotFound(err) {
 		return nil
@@ -540,19 +567,28 @@ func (t *tx) due(ep int64, x *delivery.Exception, at time.Time, o *delivery.Outc
 }
 
 // feed takes a step of a replay.
-func (t *tx) feed(key epKey, m *delivery.ReplayMark, at time.Time, o *delivery.Outcome) error {
+func (t *tx) feed(key epKey, cursor event.Seq, p *delivery.Progress, o *delivery.Outcome) error {
+	m := p.Replayed
 	for _, seq := range m.Feed {
 		x, err := scanException(func(dst ...any) error {
 			return t.get(dst, "SELECT "+exceptionFields+" FROM exception WHERE ep = ? AND seq = ?", key.ep, int64(seq))
 		})
 		switch {
 		case err == nil && x.State == delivery.WaitRetry:
-			if err := t.due(key.ep, &x, at, o); err != nil {
+			if err := t.due(key.ep, &x, p.At, o); err != nil {
 				return err
 			}
 			continue
 		case err == nil && x.State == delivery.WaitTurn:
 			continue
+		case isNotFound(err) && seq > cursor:
+			pending, err := t.isPending(key, p.Lease.Endpoint, seq)
+			if err != nil {
+				return err
+			}
+			if pending {
+				continue
+			}
 		case err != nil && !isNotFound(err):
 			return err
 		}
@@ -563,7 +599,7 @@ func (t *tx) feed(key epKey, m *delivery.ReplayMark, at time.Time, o *delivery.O
 			continue // no longer in the log
 		}
 		if err == nil {
-			err = t.putException(key.ep, &fed)
+			err = t.putException(key.ep, &fed, p.At)
 		}
 		if err != nil {
 			return err
@@ -572,4 +608,23 @@ func (t *tx) feed(key epKey, m *delivery.ReplayMark, at time.Time, o *delivery.O
 	}
 	_, err := t.exec("UPDATE replay SET done = ?, ended = (? >= total) WHERE replay_id = ? AND ep = ?", m.Done, m.Done, m.ID, key.ep)
 	return err
+}
+
+// isPending tells whether an event behind the cursor that is no exception is
+// on its way anyhow: the endpoint is told it, and no attempt has succeeded.
+func (t *tx) isPending(key epKey, e delivery.Endpoint, seq event.Seq) (bool, error) {
+	var done bool
+	err := t.get([]any{&done}, "SELECT EXISTS (SELECT 1 FROM attempt WHERE ep = ? AND seq = ? AND delivered = 1)", key.ep, int64(seq))
+	if err != nil || done {
+		return false, err
+	}
+	h, err := t.happenedAt(key.app, seq)
+	if isNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	f, err := t.filterAfter(key.ep, seq-1)
+	return err == nil && f.filter.Matches(subscription.ID(e), h), err
 }

@@ -52,7 +52,7 @@ func benchLog(b *testing.B, n, subjects int) *Store {
 			evts[i] = event.Event{
 				ID: id.New(id.Event), Application: string(benchApp), Feed: event.EffectivePermission, Type: event.PermissionsEffective,
 				Subject: fmt.Sprintf("ctz_%06d", (done+i)*7919%subjects), OccurredAt: start,
-				RecordedAt: start.Add(time.Duration(done+i) * time.Millisecond), Body: body,
+				RecordedAt: start.Add(time.Duration(done+i) * 100 * time.Millisecond), Body: body,
 			}
 		}
 		update(b, s, func(tx store.Tx) error { return tx.Publish(evts...) })
@@ -249,7 +249,7 @@ func BenchmarkHealth(b *testing.B) {
 		}
 	})
 	b.Run("deliveries by time", func(b *testing.B) {
-		q := store.DeliveryQuery{Endpoint: "sub_bench", Limit: 20, From: start.Add(time.Second), To: start.Add(2 * time.Second)}
+		q := store.DeliveryQuery{Endpoint: "sub_bench", Limit: 20, From: start.Add(time.Second), To: start.Add(time.Minute)}
 		defer cpu(b)()
 		for b.Loop() {
 			list, _, err := s.Deliveries(context.Background(), benchApp, q)

@@ -35,20 +35,29 @@ func (t *tx) Discard(app access.ID, id subscription.ID, now time.Time) error {
 	return err
 }
 
-// cancelWaiting ends what waits for an endpoint that is being deleted. What is
-// logged later is none of its business.
+// cancelWaiting ends what waits for an endpoint that is being deleted. Its
+// cursor stays at the log's present end: what is logged later is none of its
+// business.
 func (t *tx) cancelWaiting(key epKey, now time.Time) error {
 	if err := t.endWaiting(key, spanCancelled, now); err != nil {
 		return err
 	}
 	paused, err := t.closeSpan(key)
-	if err != nil || paused > 0 {
+	if err == nil && paused == 0 {
+		_, err = t.exec(`INSERT INTO span (ep, from_seq, to_seq, state, at) SELECT p.ep, p.cursor_seq + 1, a.last_seq, ?, ?
+			FROM endpoint p JOIN application a ON a.app = p.app WHERE p.ep = ? AND p.cursor_seq < a.last_seq
+			ON CONFLICT (ep, from_seq) DO UPDATE SET to_seq = excluded.to_seq, state = excluded.state, at = excluded.at`,
+			spanCancelled, millis(now), key.ep)
+	}
+	if err != nil {
 		return err
 	}
-	_, err = t.exec(`INSERT INTO span (ep, from_seq, to_seq, state, at) SELECT p.ep, p.cursor_seq + 1, a.last_seq, ?, ?
-		FROM endpoint p JOIN application a ON a.app = p.app WHERE p.ep = ? AND p.cursor_seq < a.last_seq
-		ON CONFLICT (ep, from_seq) DO UPDATE SET to_seq = excluded.to_seq, state = excluded.state, at = excluded.at`,
-		spanCancelled, millis(now), key.ep)
+	return t.toLogEnd(key)
+}
+
+// toLogEnd moves an endpoint's cursor to the log's end.
+func (t *tx) toLogEnd(key epKey) error {
+	_, err := t.exec("UPDATE endpoint SET cursor_seq = (SELECT last_seq FROM application WHERE app = ?) WHERE ep = ?", key.app, key.ep)
 	return err
 }
 
@@ -74,14 +83,10 @@ func (t *tx) endWaiting(key epKey, state string, now time.Time) error {
 }
 
 // closeSpan ends the owner's pause at the log's end and returns how many there
-// were, 0 or 1. One in which nothing was logged is forgotten.
+// were, 0 or 1. One in which nothing was logged is kept, for it tells when the
+// pause began.
 func (t *tx) closeSpan(key epKey) (int64, error) {
-	n, err := t.exec("UPDATE span SET to_seq = (SELECT last_seq FROM application WHERE app = ?) WHERE ep = ? AND to_seq IS NULL", key.app, key.ep)
-	if err != nil || n == 0 {
-		return n, err
-	}
-	_, err = t.exec("DELETE FROM span WHERE ep = ? AND to_seq < from_seq", key.ep)
-	return n, err
+	return t.exec("UPDATE span SET to_seq = (SELECT last_seq FROM application WHERE app = ?) WHERE ep = ? AND to_seq IS NULL", key.app, key.ep)
 }
 
 // Resume implements store.Tx.
@@ -96,7 +101,7 @@ func (t *tx) Resume(app access.ID, id subscription.ID, now time.Time) error {
 		return err
 	}
 	if paused > 0 {
-		_, err = t.exec("UPDATE endpoint SET cursor_seq = (SELECT last_seq FROM application WHERE app = ?) WHERE ep = ?", key.app, key.ep)
+		err = t.toLogEnd(key)
 	} else {
 		_, err = t.exec("UPDATE exception SET next_at = ? WHERE ep = ? AND state = 'retrying'", millis(now), key.ep)
 	}

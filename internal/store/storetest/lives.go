@@ -47,10 +47,10 @@ var lifeTypes = []event.Type{event.ConsentCreated, event.ConsentApproved, event.
 // and compares after each step what is read with the model.
 func lives(t *testing.T, r *room) {
 	r.apps()
-	const histories, steps = 10, 70
+	const histories, steps = 8, 70
 	for n := range uint64(histories) {
 		app := subscription.ID(fmt.Sprintf("sub_%d", n))
-		l := &life{room: r, dice: rand.New(rand.NewPCG(n, 11)), fates: map[event.Seq]*fate{}, at: minute(100_000), evts: r.events(app1)}
+		l := &life{room: r, dice: rand.New(rand.NewPCG(n, 11)), fates: map[event.Seq]*fate{}, at: minute(100_000), evts: r.events(app1)} // #nosec G404 -- a seed that can be played again
 		l.e = subscriber(app1, app, event.ConsentCreated, event.ConsentApproved)
 		l.cursor = event.Seq(len(l.evts))
 		r.put(l.e)
@@ -74,6 +74,13 @@ func (l *life) open() {
 func (l *life) note(format string, args ...any) { l.did = append(l.did, fmt.Sprintf(format, args...)) }
 
 func (l *life) told(seq event.Seq) bool { return slices.Contains(l.e.EventTypes, l.evts[seq-1].Type) }
+
+// try returns the record of a try now.
+func (l *life) try(seq event.Seq, n int, good bool) delivery.Attempt {
+	a := attempt(seq, n, l.at, good)
+	a.Subject = l.subject(seq)
+	return a
+}
 
 func (l *life) subject(seq event.Seq) string { return l.evts[seq-1].Subject }
 
@@ -138,8 +145,11 @@ func (l *life) log() {
 	for range 1 + l.dice.IntN(5) {
 		subjects = append(subjects, fmt.Sprint("con_", l.dice.IntN(4)))
 	}
-	l.publish(app1, kind, subjects...)
-	l.evts = l.events(app1)
+	fresh := l.publish(app1, kind, subjects...)
+	for _, evt := range fresh {
+		evt.Seq = event.Seq(len(l.evts) + 1)
+		l.evts = append(l.evts, evt)
+	}
 	for i := range subjects {
 		seq := event.Seq(len(l.evts) - i)
 		if !l.told(seq) {
@@ -185,7 +195,7 @@ func (l *life) pass() {
 		}
 		f.tries++
 		good := l.dice.IntN(3) > 0
-		p.Attempts = append(p.Attempts, attempt(seq, f.tries, l.at, good))
+		p.Attempts = append(p.Attempts, l.try(seq, f.tries, good))
 		if good {
 			f.status = delivery.Delivered
 			continue
@@ -211,7 +221,7 @@ func (l *life) ahead() {
 		}
 		f.tries++
 		f.status = delivery.Delivered
-		l.record(delivery.Progress{Lease: l.lease, At: l.at, Attempts: []delivery.Attempt{attempt(seq, f.tries, l.at, true)}})
+		l.record(delivery.Progress{Lease: l.lease, At: l.at, Attempts: []delivery.Attempt{l.try(seq, f.tries, true)}})
 		l.note("ahead %d", seq)
 		return
 	}
@@ -228,7 +238,7 @@ func (l *life) retry() {
 		f.tries++
 		subject := f.row.Subject
 		good := l.dice.IntN(2) == 0
-		a := attempt(seq, f.tries, l.at, good)
+		a := l.try(seq, f.tries, good)
 		a.Replay = f.row.Replay
 		p := delivery.Progress{Lease: l.lease, At: l.at, Attempts: []delivery.Attempt{a}}
 		if !good && l.dice.IntN(2) == 0 {
