@@ -31,6 +31,28 @@ func Mask(text string, e subscription.Endpoint) string { return newMask(e).hide(
 type mask struct {
 	forms    []string // longest first, so that no part of one is hidden before the whole
 	replacer *strings.Replacer
+	starts   [1024 / 64]uint64 // of the first two bytes of each form, by pair
+	short    bool              // a form has fewer than two bytes
+}
+
+// pair is the bit of two bytes in mask.starts.
+func pair(a, b byte) (word, bit uint) {
+	n := (uint(a)*37 + uint(b)) % 1024
+	return n / 64, n % 64
+}
+
+// may tells whether any form, or the beginning of one, can be in the text: a
+// look at each pair of bytes, for nearly every text holds none.
+func (m *mask) may(text string) bool {
+	if m.short {
+		return true
+	}
+	for i := range len(text) - 1 {
+		if w, b := pair(text[i], text[i+1]); m.starts[w]&(1<<b) != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func newMask(e subscription.Endpoint) *mask {
@@ -57,6 +79,12 @@ func newMask(e subscription.Endpoint) *mask {
 	pairs := make([]string, 0, 2*len(m.forms))
 	for _, f := range m.forms {
 		pairs = append(pairs, f, hidden)
+		if len(f) < 2 {
+			m.short = true
+			continue
+		}
+		w, b := pair(f[0], f[1])
+		m.starts[w] |= 1 << b
 	}
 	m.replacer = strings.NewReplacer(pairs...)
 	return m
@@ -98,7 +126,7 @@ func lowerEscapes(s string) string {
 }
 
 func (m *mask) hide(text string) string {
-	if len(m.forms) == 0 || text == "" {
+	if len(m.forms) == 0 || !m.may(text) {
 		return text
 	}
 	text = m.replacer.Replace(text)

@@ -174,7 +174,6 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 		timeout = DefaultTimeout
 	}
 	x := newExchange(ctx, timeout)
-	defer x.end(context.Canceled)
 
 	req := (&http.Request{
 		Method:     r.Method,
@@ -202,8 +201,10 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
+		defer x.end(true)
 		return nil, x.fault(err)
 	}
+	defer x.end(false)
 	out := &Response{Status: resp.StatusCode, Header: keepHeader(resp.Header)}
 	if v := resp.Header["Retry-After"]; len(v) > 0 {
 		out.RetryAfter = v[0]

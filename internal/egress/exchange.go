@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // grace is how long after the attempt's time a transport may need to notice
@@ -43,6 +45,7 @@ type exchange struct {
 	phase  int32
 	conn   net.Conn // what the request was written to
 	err    error    // why done is closed
+	ended  bool     // Do came back
 	timer  *time.Timer
 	unhook func() bool // takes end off the caller's context; nil when that never ends
 	after  []*func()   // what the transport wants to be called at the end
@@ -76,9 +79,9 @@ func (x *exchange) traced() context.Context {
 	return httptrace.WithClientTrace(x, &x.trace)
 }
 
-// expire ends the exchange when its time is over, and later, when Do has not
-// come back, closes the connection: the closing of a TLS connection waits for
-// a write that the receiver may hold up.
+// expire ends the exchange when its time is over, and later closes the
+// connection when Do has not come back or left the closing to the transport:
+// that waits, without a bound, for a write that the receiver may hold up.
 func (x *exchange) expire() {
 	if x.cancel(context.DeadlineExceeded) {
 		x.mu.Lock()
@@ -87,9 +90,12 @@ func (x *exchange) expire() {
 		return
 	}
 	x.mu.Lock()
-	conn := x.conn
+	conn, ended := x.conn, x.ended
 	x.mu.Unlock()
 	if t, ok := conn.(*tls.Conn); ok {
+		if ended && t.ConnectionState().NegotiatedProtocol == http2.NextProtoTLS {
+			return // other requests may be on it, and this one is off it
+		}
 		conn = t.NetConn()
 	}
 	if conn != nil {
@@ -115,12 +121,16 @@ func (x *exchange) cancel(reason error) (first bool) {
 	return true
 }
 
-// end is the last thing that Do does.
-func (x *exchange) end(reason error) {
-	x.cancel(reason)
+// end is the last thing that Do does. failed tells that there was no answer:
+// then the connection of an exchange that was cut off is nobody's any more.
+func (x *exchange) end(failed bool) {
+	cutOff := !x.cancel(context.Canceled)
 	x.mu.Lock()
-	x.timer.Stop()
-	x.conn = nil
+	x.ended = true
+	if !failed || !cutOff {
+		x.timer.Stop()
+		x.conn = nil
+	}
 	x.mu.Unlock()
 	if x.unhook != nil {
 		x.unhook()

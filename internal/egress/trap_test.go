@@ -50,7 +50,7 @@ func TestD6_trap1_goAwayStorm(t *testing.T) {
 				r.tls.NextProtos = []string{"h2"}
 				c := testClient(t, a)
 				req := tt.req
-				req.Target, req.Timeout = testTarget(t, r.url()), 5*time.Second
+				req.Target, req.Timeout = testTarget(t, r.url()), 2*time.Second
 				const attempts = 3
 				for range attempts {
 					if resp, err := c.Do(t.Context(), &req); err == nil {
@@ -158,7 +158,7 @@ func TestD4_trap4_interimFlood(t *testing.T) {
 		}
 	}
 	x := newExchange(t.Context(), time.Minute)
-	defer x.end(context.Canceled)
+	defer x.end(false)
 	x.traced()
 	if x.trace.Got1xxResponse != nil || x.trace.Got100Continue != nil {
 		t.Error("the trace asks for interim responses")
@@ -252,7 +252,7 @@ func TestE7_E8_trap7_elsewhere(t *testing.T) {
 		for range 2 {
 			resp, err := c.Do(t.Context(), &Request{Target: testTarget(t, url), Header: http.Header{"X-API-Key": {"k"}}, Body: []byte("{}"), Timeout: 10 * time.Second})
 			if err != nil || resp.Status != status || resp.Body != "ok" {
-				t.Errorf("got %+v, %v, want status %d and the body as it is", resp, err, status)
+				t.Fatalf("got %+v, %v, want status %d and the body as it is", resp, err, status)
 			}
 			h := <-seen
 			if h.Get("Cookie") != "" || h.Get("Accept-Encoding") != "" || h.Get("Referer") != "" {
