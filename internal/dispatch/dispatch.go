@@ -62,7 +62,7 @@ type Options struct {
 // given there.
 const (
 	defaultInFlight = 64   // requests on the wire of one endpoint without its own limit
-	maxWorkers      = 2048 // requests on the wire in all
+	maxWorkers      = 1000 // requests on the wire in all; fewer than the connections that egress keeps to one host
 	maxLoaders      = 4    // reads of the store at a time
 	pageItems       = 512  // events of one read
 	pageBytes       = 4 << 20
@@ -105,6 +105,7 @@ type Engine struct {
 	results  int            // that wait to be recorded
 	workers  int
 	loaders  int
+	places   int // windowPlaces, but for tests
 	bytes    int // of loaded bodies
 	running  bool
 	stopping bool
@@ -113,7 +114,7 @@ type Engine struct {
 
 // New returns an engine that does nothing until Run.
 func New(o Options) *Engine {
-	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), runners: map[delivery.Endpoint]*runner{}}
+	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), places: windowPlaces, runners: map[delivery.Endpoint]*runner{}}
 	e.quiet = sync.NewCond(&e.mu)
 	return e
 }

@@ -73,6 +73,9 @@ func delay(rate float64) time.Duration {
 func (r *runner) mustRecord() bool {
 	switch r.state {
 	case open:
+		if j, at := r.slowHead(); j != nil && !time.Now().Before(at) {
+			return true
+		}
 		return len(r.results) > 0 || len(r.puts) > 0 || len(r.rouse) > 0 || r.breakerDirty || r.holdDirty ||
 			r.canFeed() || !r.filterAt.IsZero() && !time.Now().Before(r.filterAt)
 	case closing:
@@ -219,12 +222,12 @@ func (r *runner) suspension(reason string, at time.Time) *delivery.Suspension {
 // while the window fills behind it: it becomes an exception that waits for its
 // own result.
 func (r *runner) spillSlow(p *delivery.Progress) {
-	for r.window.len() > windowPlaces/2 {
-		seq := r.window.places[r.window.head].seq
-		j := r.onWire[seq]
-		if j == nil || time.Since(j.started) < slowHead {
+	for {
+		j, at := r.slowHead()
+		if j == nil || time.Now().Before(at) {
 			return
 		}
+		seq := j.item.Seq
 		delete(r.onWire, seq)
 		x := j.exc
 		x.State = delivery.WaitTurn
@@ -236,6 +239,20 @@ func (r *runner) spillSlow(p *delivery.Progress) {
 		r.out[seq] = struct{}{}
 		r.spill(x.Subject)
 	}
+}
+
+// slowHead returns the delivery on the wire that holds the cursor while the
+// window behind it is half full, and when it has done so for too long; nil:
+// there is none.
+func (r *runner) slowHead() (*job, time.Time) {
+	if r.window.len() <= r.e.places/2 {
+		return nil, time.Time{}
+	}
+	j := r.onWire[r.window.places[r.window.head].seq]
+	if j == nil {
+		return nil, time.Time{}
+	}
+	return j, j.started.Add(slowHead)
 }
 
 // recorded takes over what the store says of a batch.

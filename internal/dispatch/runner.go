@@ -240,7 +240,7 @@ func (r *runner) canRead() bool {
 		return false
 	case r.breaker.Open:
 		return r.probing() && r.items == 0
-	case r.items >= highItems, r.bytes >= highBytes, r.window.len() >= windowPlaces:
+	case r.items >= highItems, r.bytes >= highBytes, r.window.len() >= r.e.places:
 		return false
 	case r.items >= lowItems && r.ready.len() >= r.conf.inFlight:
 		return false
@@ -507,6 +507,9 @@ func (r *runner) setTimer(now time.Time) {
 		}
 		earliest(r.limited)
 		earliest(r.filterAt)
+		if j, at := r.slowHead(); j != nil {
+			earliest(at)
+		}
 	}
 	if at.Equal(r.timerAt) {
 		return
