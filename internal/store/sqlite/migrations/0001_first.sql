@@ -161,7 +161,6 @@ CREATE TABLE exception (
     PRIMARY KEY (ep, seq)
 ) WITHOUT ROWID;
 CREATE INDEX exception_due ON exception (ep, next_at) WHERE state = 'retrying';
-CREATE INDEX exception_head ON exception (ep, subject) WHERE state = 'retrying';
 CREATE INDEX exception_waiting ON exception (ep, seq) WHERE state IN ('retrying', 'blocked');
 CREATE INDEX exception_lane ON exception (ep, subject, state, seq) WHERE state IN ('retrying', 'blocked');
 
