@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -395,7 +396,7 @@ func (s *Store) cipher(app int64, subject string, sealedKey []byte) (*secret.Cip
 }
 
 func subjectPlace(app int64, subject string) secret.Place {
-	return secret.Place{What: "subject", Owner: fmt.Sprintf("%d/%s", app, subject), Field: "sealed_key"}
+	return secret.Place{What: "subject", Owner: strconv.FormatInt(app, 10) + "/" + subject, Field: "sealed_key"}
 }
 
 // maxCiphers is how many opened data keys are kept: about 1 KiB each.

@@ -105,7 +105,7 @@ func (t *tx) append(app access.ID, evts []event.Event) error {
 
 const (
 	eventColumns = 11
-	maxInsert    = 8 // rows in one statement
+	maxInsert    = 16 // rows in one statement
 )
 
 // insertEvents[n] inserts n events.

@@ -3,7 +3,7 @@ package sqlite
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/consentwire/consentwire/internal/delivery"
@@ -12,7 +12,7 @@ import (
 )
 
 func responsePlace(ep int64, seq event.Seq) secret.Place {
-	return secret.Place{What: "attempt", Owner: fmt.Sprintf("%d/%d", ep, seq), Field: "response"}
+	return secret.Place{What: "attempt", Owner: strconv.FormatInt(ep, 10) + "/" + strconv.FormatInt(int64(seq), 10), Field: "response"}
 }
 
 // sealResponse returns an attempt's answer sealed under the subject's key; nil
