@@ -282,7 +282,7 @@ func (c *configured) kept(resp *egress.Response) *delivery.Response {
 	if len(resp.Header) > 0 {
 		out.Headers = make([]delivery.Header, len(resp.Header))
 		for i, h := range resp.Header {
-			out.Headers[i] = delivery.Header{Name: h.Name, Value: c.prepared.Mask(h.Value)}
+			out.Headers[i] = delivery.Header{Name: c.prepared.Mask(h.Name), Value: c.prepared.Mask(h.Value)}
 		}
 	}
 	return out

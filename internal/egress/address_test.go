@@ -14,7 +14,7 @@ func testBlocks(t *testing.T) blocks {
 	return b
 }
 
-func TestBlocks_wholeRegistries(t *testing.T) {
+func TestE5_blocks_wholeRegistries(t *testing.T) {
 	t.Parallel()
 	b := testBlocks(t)
 	if got, want := len(b.special), 26+25+5; got != want {
@@ -34,7 +34,7 @@ func TestBlocks_wholeRegistries(t *testing.T) {
 	}
 }
 
-func TestBlocks_public(t *testing.T) {
+func TestE5_blocks_public(t *testing.T) {
 	t.Parallel()
 	b := testBlocks(t)
 	tests := []struct {

@@ -15,7 +15,7 @@ func testGuard(t testing.TB, p Policy) *Guard {
 	return g
 }
 
-func TestCheckURL_refuses(t *testing.T) {
+func TestE1toE6_refuses(t *testing.T) {
 	t.Parallel()
 	g := testGuard(t, Policy{})
 	tests := []struct{ name, url, code string }{
@@ -139,7 +139,7 @@ func TestCheckURL_refuses(t *testing.T) {
 	}
 }
 
-func TestParse_accepts(t *testing.T) {
+func TestE1toE6_accepts(t *testing.T) {
 	t.Parallel()
 	g := testGuard(t, Policy{})
 	tests := []struct{ name, url, host, wire string }{
@@ -188,7 +188,7 @@ func TestParse_accepts(t *testing.T) {
 	}
 }
 
-func TestCheckURL_policy(t *testing.T) {
+func TestE5_policy(t *testing.T) {
 	t.Parallel()
 	lists := Policy{Allow: []string{"127.0.0.0/8", "10.1.2.3", "::1", "fd00::/8", "Receiver.Internal", "::ffff:192.168.0.0/112"}}
 	withHTTP := Policy{Allow: lists.Allow, AllowHTTP: true}
@@ -243,7 +243,7 @@ func TestNewGuard_namesTheBadEntry(t *testing.T) {
 	}
 }
 
-func TestCheckURL_inspector(t *testing.T) {
+func TestE5_inspector(t *testing.T) {
 	t.Parallel()
 	listen := netip.MustParseAddrPort("127.0.0.1:8080")
 	tests := []struct{ name, public, url, code string }{
@@ -290,7 +290,7 @@ func TestCheckURL_inspector(t *testing.T) {
 	}
 }
 
-func TestCheckURL_ownAddress(t *testing.T) {
+func TestE5_ownAddress(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name, listen, url string
@@ -319,7 +319,7 @@ func TestCheckURL_ownAddress(t *testing.T) {
 	}
 }
 
-func TestTarget_WithQuery(t *testing.T) {
+func TestE9_query(t *testing.T) {
 	t.Parallel()
 	g := testGuard(t, Policy{})
 	tests := []struct{ name, url, want string }{
