@@ -37,8 +37,9 @@ const (
 	// not yet known to be. Source: DESIGN 3.9, "only deliveries whose group had
 	// not committed".
 	group = 256
-	// moment is how long a result may wait for its record on a busy machine.
-	moment = time.Second
+	// moment is how long a result may wait for its record where others keep the
+	// disk busy; the count above is the promise.
+	moment = 5 * time.Second
 )
 
 // promise is what the server has acknowledged of one consent.
