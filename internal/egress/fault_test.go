@@ -83,8 +83,8 @@ func behaviours() []behaviour {
 		{name: "never reads, a small request", handle: secured(func(l *line) { <-l.gone() }), steps: response, unsent: true, full: true},
 		{name: "never reads, a large request", handle: secured(func(l *line) { <-l.gone() }), big: true, steps: []string{StepRequest}, unsent: true, full: true},
 		{name: "resets within a large request", handle: secured(func(l *line) { _, _ = l.in.Discard(32 << 10); l.reset() }), big: true, steps: sending, unsent: true},
-		{name: "refuses a large request before it is read", handle: secured(func(l *line) { l.say(answer(413, "too large")); <-l.gone() }), big: true, status: 413, body: "too large", unsent: true},
-		{name: "accepts a large request before it is read and resets", handle: secured(func(l *line) { l.say(answer(202, "")); l.reset() }), steps: sending, status: 202, big: true, unsent: true},
+		{name: "refuses a large request before it is read", handle: secured(func(l *line) { l.begun(); l.say(answer(413, "too large")); <-l.gone() }), big: true, status: 413, body: "too large", unsent: true},
+		{name: "accepts a large request before it is read and resets", handle: secured(func(l *line) { l.begun(); l.say(answer(202, "")); l.reset() }), steps: sending, status: 202, big: true, unsent: true},
 
 		// The header block.
 		{name: "says nothing", handle: asked(hold), steps: response, full: true},

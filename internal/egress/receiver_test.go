@@ -189,6 +189,10 @@ func (l *line) request() *http.Request {
 	return r
 }
 
+// begun waits for the request's first byte: what is said before it is no
+// answer.
+func (l *line) begun() { _, _ = l.in.Peek(1) }
+
 // say writes and tells whether the other side still takes it.
 func (l *line) say(s string) bool {
 	n, err := io.WriteString(l.Conn, s)
