@@ -13,6 +13,10 @@ import (
 // thousand of them must not split the time into nothing.
 const maxTried = 8
 
+// maxDials bounds the connections of one attempt: the transport opens another
+// when a receiver takes one back before it was used, for as long as it does.
+const maxDials = 3
+
 // dialer opens the connections of one transport.
 type dialer struct {
 	guard   *Guard
@@ -26,6 +30,9 @@ type dialer struct {
 func (d *dialer) plain(ctx context.Context, _, address string) (net.Conn, error) {
 	ctx, cancel, x := bounded(ctx)
 	defer cancel()
+	if err := x.dials(); err != nil {
+		return nil, err
+	}
 	conn, _, err := d.connect(ctx, x, address, true)
 	if err != nil {
 		return nil, err
@@ -38,6 +45,9 @@ func (d *dialer) plain(ctx context.Context, _, address string) (net.Conn, error)
 func (d *dialer) secure(ctx context.Context, _, address string) (net.Conn, error) {
 	ctx, cancel, x := bounded(ctx)
 	defer cancel()
+	if err := x.dials(); err != nil {
+		return nil, err
+	}
 	raw, host, err := d.connect(ctx, x, address, false)
 	if err != nil {
 		return nil, err

@@ -43,6 +43,7 @@ type exchange struct {
 
 	mu     sync.Mutex
 	phase  int32
+	dialed int      // connections that were asked for
 	conn   net.Conn // what the request was written to
 	err    error    // why done is closed
 	ended  bool     // Do came back
@@ -135,6 +136,16 @@ func (x *exchange) end(failed bool) {
 	if x.unhook != nil {
 		x.unhook()
 	}
+}
+
+// dials counts one more connection of the attempt; an error: it had enough.
+func (x *exchange) dials() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.dialed++; x.dialed > maxDials {
+		return &Error{StepConnect, "the receiver closes its connections before they can be used", nil}
+	}
+	return nil
 }
 
 // reach notes that the exchange came to a phase; it never goes back.
