@@ -64,7 +64,7 @@ func TestMain_saysWhatStopsAStart(t *testing.T) {
 		{"an unknown setting", []string{"CONSENTWIRE_LISTN=x"}, []string{"serve"}, exitFailed, []string{"CONSENTWIRE_LISTN"}},
 		{"a malformed setting", []string{"CONSENTWIRE_ATTEMPT_TIMEOUT=soon"}, []string{"serve"}, exitFailed, []string{"CONSENTWIRE_ATTEMPT_TIMEOUT", "60m"}},
 		{"PostgreSQL", []string{"CONSENTWIRE_DATABASE=postgres://hunter2@x/y"}, []string{"serve"}, exitFailed, []string{"CONSENTWIRE_DATABASE", "PostgreSQL"}},
-		{"an address in use", []string{"CONSENTWIRE_LISTEN=" + taken.Addr().String(), "CONSENTWIRE_DATA_DIR=" + sealed}, []string{"serve"}, exitFailed,
+		{"an address in use", []string{"CONSENTWIRE_LISTEN=" + taken.Addr().String(), "CONSENTWIRE_DATA_DIR=" + t.TempDir()}, []string{"serve"}, exitFailed,
 			[]string{"CONSENTWIRE_LISTEN", taken.Addr().String(), "in use"}},
 		{"an address in use, for a newcomer who asked for it", []string{"CONSENTWIRE_LISTEN=" + taken.Addr().String()}, []string{"dev"}, exitFailed,
 			[]string{"CONSENTWIRE_LISTEN", "in use"}},
