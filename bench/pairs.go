@@ -202,6 +202,7 @@ func poisonedSubjects(ctx context.Context, b *bench) ([]Row, error) {
 		defer os.RemoveAll(backlogs[i].dir)
 	}
 	var ratios []float64
+	refused := 0 // in all: once every poisoned subject waits for its retry, none is refused in a window
 	for range b.pairs() {
 		var ws [2]window
 		for i, l := range backlogs {
@@ -209,12 +210,13 @@ func poisonedSubjects(ctx context.Context, b *bench) ([]Row, error) {
 				return nil, err
 			}
 		}
-		if ws[1].refused == 0 {
-			return nil, fmt.Errorf("no poisoned subject was tried")
-		}
+		refused += int(ws[1].refused)
 		// Nine tenths of the clean rate is what the healthy subjects had.
 		ratios = append(ratios, ws[1].rate/(0.9*ws[0].rate))
 		fmt.Fprintf(os.Stderr, "bench: healthy %.0f/s beside %.0f/s refused; clean %.0f/s\n", ws[1].rate, float64(ws[1].refused)/b.halfTime().Seconds(), ws[0].rate)
+	}
+	if refused == 0 {
+		return nil, fmt.Errorf("no poisoned subject was tried")
 	}
 	return []Row{atLeast("deliveries-10-percent-poisoned", median(ratios), barHealthy, "of the healthy subjects' rate",
 		fmt.Sprintf("%s, 1 subject in 10 answered 503; %d pairs %.2f..%.2f", load(1, events), len(ratios), slices.Min(ratios), slices.Max(ratios)))}, nil
