@@ -250,11 +250,7 @@ func unique(tx store.Tx, app access.ID, e subscription.Endpoint) error {
 }
 
 func shown(e subscription.Endpoint) delivery.Shown {
-	s := delivery.Shown{URL: e.MaskedURL()}
-	for _, h := range e.MaskedHeaders() {
-		s.Headers = append(s.Headers, delivery.Header{Name: h[0], Value: h[1]})
-	}
-	return s
+	return delivery.NewShown(e.MaskedURL(), e.MaskedHeaders())
 }
 
 // PutBin makes an inspector's bin.

@@ -26,6 +26,16 @@ type Trial struct {
 	Response  *Response // nil when there was no complete header block
 }
 
+// NewShown returns how an endpoint's requests look: its URL and the fields of
+// its authentication (name and value), secrets masked already.
+func NewShown(url string, fields [][2]string) Shown {
+	s := Shown{URL: url}
+	for _, f := range fields {
+		s.Headers = append(s.Headers, Header{f[0], f[1]})
+	}
+	return s
+}
+
 // The header fields that every delivery carries beside the signature's.
 // Source: CONTRACT 7.
 const (

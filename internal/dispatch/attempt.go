@@ -306,10 +306,7 @@ func (e *Engine) Test(ctx context.Context, ep subscription.Endpoint) (delivery.T
 			return delivery.Trial{}, ctx.Err()
 		}
 	}
-	shown := delivery.Shown{URL: ep.MaskedURL()}
-	for _, h := range ep.MaskedHeaders() {
-		shown.Headers = append(shown.Headers, delivery.Header{Name: h[0], Value: h[1]})
-	}
+	shown := delivery.NewShown(ep.MaskedURL(), ep.MaskedHeaders())
 	d := delivery.Detail{View: delivery.View{EventID: it.EventID, Subject: it.Subject}, Body: it.Body}
 	return delivery.Trial{
 		Delivered: a.Delivered, Step: a.Step, Duration: time.Since(start), Reason: a.Reason,

@@ -278,7 +278,6 @@ func (e *Engine) recorded(batch []delivery.Progress, from []*runner, outcomes []
 			continue
 		}
 		o, p := outcomes[i], batch[i]
-		r.cursor = max(r.cursor, p.Cursor)
 		if p.Suspend != nil {
 			e.drop(r, 0)
 			continue

@@ -86,7 +86,6 @@ type runner struct {
 	asked    int       // wake-ups so far
 	caughtUp bool
 	window   window
-	cursor   event.Seq          // as recorded
 	skip     map[event.Seq]bool // above the cursor, settled before we opened
 	tried    map[event.Seq]int  // above the cursor, attempts made before we opened
 	lanes    map[string]*lane
@@ -151,7 +150,7 @@ func (r *runner) forget() {
 // open takes up the work where the store says it stands.
 func (r *runner) open(p delivery.Position, c *configured) {
 	r.state, r.lease = open, p.Lease
-	r.cursor, r.readTo = p.Cursor, p.Cursor
+	r.readTo = p.Cursor
 	r.skip, r.tried = p.Settled, p.Tried
 	r.breaker, r.hold = p.Breaker, p.Hold
 	for subject, n := range p.Waiting {
