@@ -110,7 +110,19 @@ type Attempt struct {
 	InteractionID string
 	Signature     string // webhook-signature as sent
 	Response      *Response
+	Token         *Exchange // the token that was fetched during the attempt; nil: none was
 	NextAt        time.Time // planned next attempt; zero when none
+}
+
+// Exchange is one request for a token and its answer, every secret and token
+// masked.
+type Exchange struct {
+	At       time.Time
+	Duration time.Duration
+	Step     Step   // where it ended
+	Reason   string // in plain words; empty when a token came
+	Request  Request
+	Response *Response // nil when there was no complete header block
 }
 
 // Response is what is kept of an answer: valid UTF-8, secrets masked, the
@@ -159,6 +171,8 @@ type Hold struct {
 	Since  time.Time
 	Reason string    // in plain words
 	NextAt time.Time // of the next try; zero: none planned
+	// Exchange is the request for a token that failed last; nil: none was made.
+	Exchange *Exchange
 }
 
 // Held tells whether nothing is sent.

@@ -24,6 +24,7 @@ type Trial struct {
 	Reason    string // in plain words; empty when delivered
 	Request   Request
 	Response  *Response // nil when there was no complete header block
+	Token     *Exchange // the token that was fetched for it; nil: none was
 }
 
 // NewShown returns how an endpoint's requests look: its URL and the fields of

@@ -52,12 +52,21 @@ func (e Endpoint) Secrets() []secret.Value {
 	a := e.Auth
 	all := []secret.Value{
 		a.APIKey.Value, a.Bearer.Token, a.Bearer.RefreshToken, a.Bearer.ClientSecret,
-		a.OAuth2.ClientSecret, a.Basic.Password,
+		a.OAuth2.ClientSecret, a.Basic.Password, a.MTLS.PrivateKey,
+	}
+	for _, k := range e.SigningKeys {
+		all = append(all, k.PrivateKey)
 	}
 	for _, s := range e.SigningSecrets {
 		all = append(all, s.Secret)
 	}
 	return slices.DeleteFunc(all, func(s secret.Value) bool { return !s.IsSet() })
+}
+
+// ManagesToken tells whether we get the endpoint's bearer token ourselves:
+// with client credentials, or with a refresh token.
+func (e Endpoint) ManagesToken() bool {
+	return e.Auth.Type == AuthOAuth2 || e.Auth.Type == AuthToken && e.Auth.Bearer.RefreshToken.IsSet()
 }
 
 // maxSigning bounds how many secrets sign at a time. Ours: a header with more

@@ -76,6 +76,16 @@ type Auth struct {
 	Bearer Bearer // authType token
 	OAuth2 OAuth2
 	Basic  Basic
+	MTLS   MTLS // beside any type
+}
+
+// MTLS is a client certificate of ours for one endpoint, and the roots that
+// its certificate may come from; both are optional. It holds for the
+// endpoint's URL and for its token endpoint.
+type MTLS struct {
+	Certificate   string       // PEM, the leaf first; with PrivateKey or not at all
+	PrivateKey    secret.Value // PEM
+	CACertificate string       // PEM: trusted beside the public roots and the operator's
 }
 
 // APIKey is a key in a header or in the query.
@@ -119,6 +129,28 @@ type SigningSecret struct {
 	ExpiresAt time.Time
 }
 
+// SigningKey is one of an application's Ed25519 key pairs, which sign the
+// deliveries of the endpoints that ask for it. ExpiresAt is zero for the
+// current one; a rotated one signs beside it until it expires.
+type SigningKey struct {
+	ID         string       // "key_…"
+	PrivateKey secret.Value // "whsk_" and base 64
+	PublicKey  string       // "whpk_" and base 64
+	CreatedAt  time.Time
+	ExpiresAt  time.Time
+}
+
+// Token is what was obtained with an endpoint's credentials and must outlive
+// the process: the access token, and the refresh token that replaced the
+// configured one.
+type Token struct {
+	Access     secret.Value
+	ExpiresAt  time.Time    // of Access; zero: not known
+	Refresh    secret.Value // unset: the configured one still holds
+	ClientAuth string       // the clientAuthMethod that worked, ClientAuthBasic or ClientAuthBody; empty: none did yet
+	Generation int64        // grows by one with each that is kept, and when it is forgotten; 0: nothing ever was
+}
+
 // OnBacklog says what happens to older full states that wait.
 type OnBacklog string
 
@@ -148,6 +180,8 @@ type Endpoint struct {
 
 	Auth           Auth
 	SigningSecrets []SigningSecret // newest first, never empty
+	Asymmetric     bool            // sign with the application's SigningKeys as well
+	SigningKeys    []SigningKey    // newest first; empty unless Asymmetric
 
 	RetrySchedule []time.Duration // empty: the server's
 	Timeout       time.Duration   // 0: the server's
