@@ -246,12 +246,17 @@ func TestOfficialLibrary(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		withKeys := signed(t, "evt_1", now.Unix(), body, []signature.Secret{current, former}, signature.NewPrivateKey(), signature.NewPrivateKey())
 		for _, secret := range []signature.Secret{current, former} {
 			wh, err := standardwebhooks.NewWebhook(secret.Text())
 			if err != nil {
 				t.Fatal(err)
 			}
-			h := headerOf("evt_1", strconv.FormatInt(now.Unix(), 10), sig)
+			h := headerOf("evt_1", strconv.FormatInt(now.Unix(), 10), withKeys)
+			if err := wh.Verify([]byte(body), h); err != nil {
+				t.Errorf("the official library refuses our signature beside those of keys: %v", err)
+			}
+			h.Set("webhook-signature", sig)
 			if err := wh.Verify([]byte(body), h); err != nil {
 				t.Errorf("the official library refuses our signature: %v", err)
 			}
