@@ -98,7 +98,7 @@ func (f *forgetful) Credential(context.Context, string) (access.Credential, erro
 }
 
 // Token returns the one that was put.
-func (f *forgetful) Token(context.Context, [32]byte) (access.Token, error) { return f.token, nil }
+func (f *forgetful) AccessToken(context.Context, [32]byte) (access.Token, error) { return f.token, nil }
 
 // Update runs fn; there is nothing to commit.
 func (f *forgetful) Update(_ context.Context, fn func(store.Tx) error) error {

@@ -130,7 +130,7 @@ func (a *App) Authenticate(ctx context.Context, bearer string) (access.Caller, e
 	if a.operator.IsSet() && a.operator.Equal(secret.New(bearer)) {
 		return access.Caller{Operator: true}, nil
 	}
-	t, err := a.store.Token(ctx, access.HashToken(bearer))
+	t, err := a.store.AccessToken(ctx, access.HashToken(bearer))
 	if err != nil && fault.KindOf(err) != fault.NotFound {
 		return access.Caller{}, err
 	}

@@ -105,7 +105,7 @@ func TestIssueToken_tellsNothing(t *testing.T) {
 	if _, err := w.IssueToken(w.ctx, w.cred.ClientID, w.sec.Reveal(), "192.0.2.1"); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("got %v from a store that fails, want unavailable", err)
 	}
-	w.store.FailAt("Token", 1, false)
+	w.store.FailAt("AccessToken", 1, false)
 	if _, err := w.Authenticate(w.ctx, "cwt_any"); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("got %v from a store that fails, want unavailable", err)
 	}

@@ -1,7 +1,6 @@
 package secret
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
@@ -9,8 +8,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"log/slog"
+	"maps"
 	"strings"
+	"sync/atomic"
 
 	"github.com/consentwire/consentwire/internal/fault"
 )
@@ -53,6 +55,11 @@ func (p Place) bytes() []byte {
 // Keyring holds the master keys. It seals for the disk with the first and
 // opens with all. It is safe for use by several goroutines.
 type Keyring struct {
+	keys atomic.Pointer[masterKeys]
+}
+
+// masterKeys are what a Keyring holds at a time. They are never changed.
+type masterKeys struct {
 	first [idSize]byte
 	aeads map[[idSize]byte]cipher.AEAD
 }
@@ -63,10 +70,20 @@ type Keyring struct {
 // A malformed list is fault.Invalid "master_key_malformed", an empty one
 // fault.Invalid "master_key_missing"; neither holds any of it.
 func ParseKeyring(v Value) (*Keyring, error) {
+	k, err := parseKeys(v)
+	if err != nil {
+		return nil, err
+	}
+	r := new(Keyring)
+	r.keys.Store(k)
+	return r, nil
+}
+
+func parseKeys(v Value) (*masterKeys, error) {
 	if !v.IsSet() {
 		return nil, fault.New(fault.Invalid, "master_key_missing", "A master key is needed to seal what is kept.")
 	}
-	r := &Keyring{aeads: make(map[[idSize]byte]cipher.AEAD)}
+	k := &masterKeys{aeads: make(map[[idSize]byte]cipher.AEAD)}
 	for i, text := range strings.Split(v.Reveal(), ",") {
 		key, err := base64.StdEncoding.Strict().DecodeString(text)
 		if err != nil || len(key) != KeySize || strings.ContainsAny(text, "\r\n") {
@@ -75,11 +92,36 @@ func ParseKeyring(v Value) (*Keyring, error) {
 		}
 		id := keyID(key)
 		if i == 0 {
-			r.first = id
+			k.first = id
 		}
-		r.aeads[id] = newAEAD(key)
+		k.aeads[id] = newAEAD(key)
 	}
-	return r, nil
+	return k, nil
+}
+
+// Replace takes over another list of keys, in the form of ParseKeyring, at
+// once: whatever is sealed after it returns is sealed by the first of them.
+// Every key that the ring held stays able to open. With an error, one of
+// ParseKeyring's, nothing changes.
+func (r *Keyring) Replace(v Value) error {
+	k, err := parseKeys(v)
+	if err != nil {
+		return err
+	}
+	for {
+		was := r.keys.Load()
+		maps.Copy(k.aeads, was.aeads)
+		if r.keys.CompareAndSwap(was, k) {
+			return nil
+		}
+	}
+}
+
+// KeyID returns the ID of the key that seals now, in hexadecimal. It tells
+// nothing of the key.
+func (r *Keyring) KeyID() string {
+	k := r.keys.Load()
+	return hex.EncodeToString(k.first[:])
 }
 
 // keyID names a key without telling anything of it.
@@ -106,10 +148,11 @@ func newAEAD(key []byte) cipher.AEAD {
 // Use it for small things: keys, and what is written seldom. A data key of its
 // own seals what is written often.
 func (r *Keyring) Seal(content []byte, p Place) []byte {
+	k := r.keys.Load()
 	b := make([]byte, 0, 1+idSize+nonceSize+len(content)+tagSize)
 	b = append(b, formatMaster)
-	b = append(b, r.first[:]...)
-	return r.aeads[r.first].Seal(b, nil, content, p.bytes()) // #nosec G407 -- the AEAD takes a random nonce of its own
+	b = append(b, k.first[:]...)
+	return k.aeads[k.first].Seal(b, nil, content, p.bytes()) // #nosec G407 -- the AEAD takes a random nonce of its own
 }
 
 // Open is the inverse of Seal, under whichever key of the ring sealed.
@@ -121,7 +164,7 @@ func (r *Keyring) Open(sealed []byte, p Place) ([]byte, error) {
 	if len(sealed) < 1+idSize+nonceSize+tagSize || sealed[0] != formatMaster {
 		return nil, malformed()
 	}
-	a, ok := r.aeads[[idSize]byte(sealed[1:])]
+	a, ok := r.keys.Load().aeads[[idSize]byte(sealed[1:])]
 	if !ok {
 		return nil, fault.New(fault.Internal, "sealed_by_unknown_key", "A record was sealed by a master key that was not given.")
 	}
@@ -130,7 +173,7 @@ func (r *Keyring) Open(sealed []byte, p Place) ([]byte, error) {
 
 // Current tells whether the record was sealed by the key that seals now.
 func (r *Keyring) Current(sealed []byte) bool {
-	return len(sealed) > idSize && sealed[0] == formatMaster && bytes.Equal(sealed[1:1+idSize], r.first[:])
+	return len(sealed) > idSize && sealed[0] == formatMaster && [idSize]byte(sealed[1:]) == r.keys.Load().first
 }
 
 // NewKey makes a data key. It returns the key sealed by the first master key

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/consentwire/consentwire/internal/fault"
@@ -148,6 +150,99 @@ func TestKeyring_rotation(t *testing.T) {
 	}
 	if bytes.Contains(fresh, bytes.Repeat([]byte{'b'}, 4)) {
 		t.Error("the record tells of the master key")
+	}
+}
+
+func TestKeyring_Replace(t *testing.T) {
+	t.Parallel()
+	r := ring(t, key('a')+","+key('b'))
+	first := r.KeyID()
+	old := r.Seal([]byte("kept"), place)
+	for _, bad := range []string{"", "none", key('c') + ",", key('c') + ", " + key('a')} {
+		if err := r.Replace(New(bad)); fault.KindOf(err) != fault.Invalid || bad != "" && strings.Contains(err.Error(), bad) {
+			t.Errorf("%q: got %v, want fault.Invalid without the list", bad, err)
+		}
+		if r.KeyID() != first || !r.Current(old) {
+			t.Errorf("%q: got another key that seals, want nothing changed", bad)
+		}
+	}
+	if _, err := r.Open(ring(t, key('c')).Seal([]byte("x"), place), place); err == nil {
+		t.Error("a key of a malformed list opens")
+	}
+
+	if err := r.Replace(New(key('c') + "," + key('d'))); err != nil {
+		t.Fatal(err)
+	}
+	fresh := r.Seal([]byte("fresh"), place)
+	if r.KeyID() == first || r.KeyID() != ring(t, key('c')).KeyID() || r.Current(old) || !r.Current(fresh) {
+		t.Errorf("got key %s after %s, want the new list's first", r.KeyID(), first)
+	}
+	if got, err := ring(t, key('c')).Open(fresh, place); err != nil || string(got) != "fresh" {
+		t.Errorf("got %q, %v, want it sealed by the new first key", got, err)
+	}
+	for _, letter := range []byte("abcd") { // former ones and new ones
+		if got, err := r.Open(ring(t, key(letter)).Seal([]byte("x"), place), place); err != nil || string(got) != "x" {
+			t.Errorf("key %c: got %q, %v, want it opened", letter, got, err)
+		}
+	}
+	if err := r.Replace(New(key('a'))); err != nil || r.KeyID() != first || !r.Current(old) {
+		t.Errorf("got key %s, %v, want %s to be the first again", r.KeyID(), err, first)
+	}
+}
+
+func TestKeyring_KeyID(t *testing.T) {
+	t.Parallel()
+	a, again, b := ring(t, key('a')).KeyID(), ring(t, key('a')+","+key('b')).KeyID(), ring(t, key('b')+","+key('a')).KeyID()
+	if a != again || a == b || len(a) != 2*idSize || strings.Trim(a, "0123456789abcdef") != "" {
+		t.Errorf("got %q, %q, %q, want one hexadecimal name for each first key", a, again, b)
+	}
+}
+
+// TestKeyring_replacedInUse: whatever is sealed while the keys are replaced
+// opens, and what is sealed after a replacement is sealed by its first key.
+func TestKeyring_replacedInUse(t *testing.T) {
+	t.Parallel()
+	r := ring(t, key('a'))
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for !stop.Load() {
+				sealed := r.Seal([]byte("x"), place)
+				r.Current(sealed)
+				if got, err := r.Open(sealed, place); err != nil || string(got) != "x" {
+					t.Errorf("got %q, %v, want it opened", got, err)
+					return
+				}
+			}
+		})
+	}
+	for range 200 {
+		for _, letter := range []byte("bcdef") {
+			if err := r.Replace(New(key(letter))); err != nil {
+				t.Error(err)
+			}
+			if !r.Current(r.Seal(nil, place)) {
+				t.Error("got it sealed by a former key")
+			}
+		}
+	}
+	stop.Store(true)
+	wg.Wait()
+
+	r = ring(t, key('a')) // none of several lists at once is lost
+	for _, letter := range []byte("bcdefgh") {
+		wg.Go(func() {
+			if err := r.Replace(New(key(letter))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, letter := range []byte("abcdefgh") {
+		if _, err := r.Open(ring(t, key(letter)).Seal(nil, place), place); err != nil {
+			t.Errorf("key %c: got %v, want it opened", letter, err)
+		}
 	}
 }
 

@@ -38,6 +38,19 @@ type Store interface {
 	// is awaited.
 	Update(ctx context.Context, fn func(Tx) error) error
 
+	// Rewrap seals anew, by the master key that seals now, every record that
+	// another master key of the ring sealed, and returns how many those were. It
+	// does so in small transactions while everything else runs, and never
+	// overwrites what changed meanwhile. Afterwards the key that seals now opens
+	// all there is; until then the store does not open without the former ones.
+	//
+	// It may be called again at any time, also after it was cut off, and then
+	// finds what is left; it returns 0 when nothing is. When the ring is given
+	// another first key while it runs it begins again with that one. What no key
+	// of the ring opens is left as it is. With an error the records count those
+	// that are done.
+	Rewrap(ctx context.Context) (records int, err error)
+
 	// Watch registers a function that is told, after each commit, what it
 	// touched. It is called on the committer's goroutine and must return at
 	// once. A missed call costs one poll interval, never an event.
@@ -69,8 +82,9 @@ type Reader interface {
 	Credentials(ctx context.Context, app access.ID) ([]access.Credential, error)
 	// Credential returns the credential of a client, whosever it is.
 	Credential(ctx context.Context, clientID string) (access.Credential, error)
-	// Token returns the token with that hash. Expired ones may be missing.
-	Token(ctx context.Context, hash [32]byte) (access.Token, error)
+	// AccessToken returns the token of a caller of ours with that hash. Expired
+	// ones may be missing.
+	AccessToken(ctx context.Context, hash [32]byte) (access.Token, error)
 
 	// Consent returns the consent with that ID or consentId.
 	Consent(ctx context.Context, app access.ID, ref string) (consent.Consent, error)
@@ -84,11 +98,13 @@ type Reader interface {
 	NextDeadline(ctx context.Context) (time.Time, error)
 
 	// Endpoint returns an endpoint of that style that is not deleted, with its
-	// secrets opened.
+	// secrets opened and, when it is Asymmetric, the application's SigningKeys.
 	Endpoint(ctx context.Context, app access.ID, style subscription.Style, id subscription.ID) (subscription.Endpoint, error)
 	// Endpoints returns a page in order of creation, and how many match in all.
 	Endpoints(ctx context.Context, app access.ID, q EndpointQuery) ([]subscription.Endpoint, int, error)
-	// Health returns an endpoint's backlog and breaker.
+	// SigningKeys returns an application's, newest first, private keys opened.
+	SigningKeys(ctx context.Context, app access.ID) ([]subscription.SigningKey, error)
+	// Health returns an endpoint's backlog, breaker and hold.
 	Health(ctx context.Context, app access.ID, id subscription.ID) (delivery.Health, error)
 
 	// Event returns one event with its body.
@@ -232,7 +248,7 @@ type Tx interface {
 	// PutIdempotent stores an answer; expired ones are dropped on the way.
 	PutIdempotent(app access.ID, i Idempotent, now time.Time) error
 
-	// Endpoint reads within the transaction.
+	// Endpoint reads within the transaction; see Reader.
 	Endpoint(app access.ID, style subscription.Style, id subscription.ID) (subscription.Endpoint, error)
 	// CountEndpoints counts those of the application that are not deleted.
 	CountEndpoints(app access.ID) (int, error)
@@ -244,9 +260,21 @@ type Tx interface {
 	// sealed. Shown, how its requests look with secrets masked, is kept for
 	// its Version. When the Filter differs from the one in force, a new filter
 	// version starts at the log's end; what waits stays under the old one.
+	// SigningKeys are the application's and not written with an endpoint.
 	PutEndpoint(e subscription.Endpoint, shown delivery.Shown) error
-	// DeleteEndpoint hides the endpoint, wipes its secrets and cancels what
-	// waits for it. Its deliveries stay readable.
+	// ForgetToken wipes the token that is kept for an endpoint. Its generation
+	// grows, so that one obtained before can no longer be saved; it may be called
+	// when none is kept. fault.NotFound when the endpoint is deleted.
+	ForgetToken(app access.ID, id subscription.ID) error
+	// SigningKeys reads within the transaction; see Reader.
+	SigningKeys(app access.ID) ([]subscription.SigningKey, error)
+	// PutSigningKey inserts a key pair or updates it, by its ID. With an insert
+	// those that had expired when the new one was made are dropped. Every
+	// endpoint of the application that is Asymmetric counts as changed.
+	PutSigningKey(app access.ID, k subscription.SigningKey) error
+	// DeleteEndpoint hides the endpoint, wipes its secrets, the token that is
+	// kept for it and the exchange of its hold, and cancels what waits for it.
+	// Its deliveries stay readable.
 	DeleteEndpoint(app access.ID, id subscription.ID, now time.Time) error
 	// Discard begins an owner's pause: everything that waits for the endpoint
 	// and everything logged until Resume counts as discarded, and unfinished
@@ -271,8 +299,9 @@ type Tx interface {
 type Engine interface {
 	// Active returns the endpoints that may be sent to: active, not deleted.
 	Active(ctx context.Context) ([]delivery.Endpoint, error)
-	// Config returns an endpoint's configuration, secrets opened, whatever its
-	// status; fault.NotFound when it is deleted.
+	// Config returns an endpoint's configuration, secrets opened, SigningKeys
+	// when it is Asymmetric, whatever its status; fault.NotFound when it is
+	// deleted.
 	Config(ctx context.Context, e delivery.Endpoint) (subscription.Endpoint, error)
 	// Open takes the lease of an endpoint with a new epoch and tells where it
 	// stands. fault.Conflict "not_active" when it may not be sent to.
@@ -287,9 +316,24 @@ type Engine interface {
 	Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq) ([]delivery.Loaded, error)
 	// Replays returns the endpoint's unfinished replay jobs, oldest first.
 	Replays(ctx context.Context, e delivery.Endpoint) ([]delivery.Replay, error)
+	// Token returns the token that is kept for an endpoint, opened. When none is
+	// only Generation may be set: to what it must be saved from. fault.NotFound
+	// when the endpoint is deleted.
+	Token(ctx context.Context, e delivery.Endpoint) (subscription.Token, error)
+	// SaveToken keeps a token for an endpoint, sealed; it returns after the
+	// fsync. t.Generation is that of the token from which t was made: t is kept
+	// only if it still is the one that is kept, and then as the next generation.
+	// Of several that were made from one, one is kept.
+	//
+	// Errors: fault.Conflict "token_changed" when the generation is another;
+	// fault.NotFound when the endpoint is deleted.
+	SaveToken(ctx context.Context, e delivery.Endpoint, t subscription.Token) error
 	// Record writes what became of a batch, all of it durably, or, when it
 	// fails, nothing. One outcome for each progress, in order. A progress
 	// whose lease has passed to another is fenced: see delivery.Outcome.
+	//
+	// The Token of an attempt is kept as its Response is; the Exchange of a Hold
+	// replaces the one before, nil included.
 	//
 	// A Suspend progress sets the endpoint suspended with its reason, logs
 	// the given events and breaks the lease, unless it is fenced.

@@ -94,6 +94,7 @@ func (t *tx) DeleteApplication(app access.ID) error {
 	t.keyed = true
 	t.small.forget()
 	for _, q := range []string{
+		"DELETE FROM kept_token WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM shown WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM filter WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM span WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
@@ -101,6 +102,7 @@ func (t *tx) DeleteApplication(app access.ID) error {
 		"DELETE FROM attempt WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM replay WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM endpoint WHERE app = ?",
+		"DELETE FROM signing_key WHERE app = ?",
 		"DELETE FROM event WHERE app = ?",
 		"DELETE FROM consent WHERE app = ?",
 		"DELETE FROM subject WHERE app = ?",
@@ -192,8 +194,8 @@ func (t *tx) DeleteCredential(app access.ID, clientID string) error {
 	return err
 }
 
-// Token implements store.Reader.
-func (s *Store) Token(ctx context.Context, hash [32]byte) (tok access.Token, err error) {
+// AccessToken implements store.Reader.
+func (s *Store) AccessToken(ctx context.Context, hash [32]byte) (tok access.Token, err error) {
 	err = s.read(ctx, func(r *reader) error {
 		tok = access.Token{Hash: hash}
 		var app string

@@ -20,10 +20,10 @@ func TestContract(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := sqlite.Options{Dir: t.TempDir(), Keys: keys}
-		open := func(t *testing.T) *sqlite.Store {
+		dir := t.TempDir()
+		open := func(t *testing.T, keys *secret.Keyring) *sqlite.Store {
 			t.Helper()
-			s, err := sqlite.Open(t.Context(), o)
+			s, err := sqlite.Open(t.Context(), sqlite.Options{Dir: dir, Keys: keys})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -34,13 +34,16 @@ func TestContract(t *testing.T) {
 			})
 			return s
 		}
-		s := open(t)
-		return storetest.Backend{Store: s, Reopen: func(t *testing.T) store.Store {
+		s := open(t, keys)
+		return storetest.Backend{Store: s, Keys: keys, Reopen: func(t *testing.T, with *secret.Keyring) store.Store {
 			t.Helper()
+			if with == nil {
+				with = keys
+			}
 			if err := s.Close(); err != nil {
 				t.Errorf("close: %v", err)
 			}
-			s = open(t)
+			s = open(t, with)
 			return s
 		}}
 	})

@@ -352,11 +352,59 @@ func fullEndpoint(app access.ID, id subscription.ID) subscription.Endpoint {
 				ClientID: "client-b", ClientSecret: sec("oauth"), Scope: "scope-of-it", ClientAuthMethod: "body", Audience: "audience-of-it",
 			},
 			Basic: subscription.Basic{User: "user-of-it", Password: sec("password")},
+			MTLS:  subscription.MTLS{Certificate: "certificate-of-it", PrivateKey: sec("mtls"), CACertificate: "ca-of-it"},
 		},
+		Asymmetric: true, SigningKeys: []subscription.SigningKey{{
+			ID: "key_1", PrivateKey: secret.New("secret-whsk"), PublicKey: "whpk_1", CreatedAt: start, ExpiresAt: start.Add(time.Hour),
+		}},
 		SigningSecrets: []subscription.SigningSecret{{Secret: sec("signing-1"), ExpiresAt: start.Add(time.Hour)}, {Secret: sec("signing-2"), ExpiresAt: start.Add(2 * time.Hour)}},
 		RetrySchedule:  []time.Duration{time.Second, 90 * time.Minute}, Timeout: 7 * time.Second, RateLimit: 8, MaxInFlight: 9,
 		Description: "description-of-it", Metadata: map[string]string{"team": "metadata-of-it"}, OnBacklog: subscription.BacklogLatest,
 		CreatedAt: start.Add(time.Minute), UpdatedAt: start.Add(2 * time.Minute),
+	}
+}
+
+// fullExchange returns a request for a token in which every field is set.
+func fullExchange() *delivery.Exchange {
+	return &delivery.Exchange{
+		At: start, Duration: 1234567 * time.Nanosecond, Step: delivery.StepResponse, Reason: "reason-of-the-exchange",
+		Request: delivery.Request{
+			Method: "POST", URL: "https://tokens.example/of-the-request", Headers: []delivery.Header{{Name: "X-Of-The-Request", Value: "***"}}, Body: "body-of-the-request",
+		},
+		Response: &delivery.Response{Status: 400, Headers: []delivery.Header{{Name: "X-Of-The-Answer", Value: "b"}}, Body: "body-of-the-answer"},
+	}
+}
+
+// fullToken returns a token to be kept as the first.
+func fullToken() subscription.Token {
+	return subscription.Token{
+		Access: secret.New("secret-access"), ExpiresAt: start.Add(time.Hour), Refresh: secret.New("secret-refresh"),
+		ClientAuth: subscription.ClientAuthBasic, Generation: 1,
+	}
+}
+
+// saveToken keeps a token as the first.
+func saveToken(t testing.TB, s *Store, e delivery.Endpoint, tok subscription.Token) {
+	t.Helper()
+	tok.Generation = 0
+	if err := s.SaveToken(t.Context(), e, tok); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holdBack records a hold and an attempt, each with an exchange, of an endpoint
+// that is active.
+func holdBack(t testing.TB, s *Store, e delivery.Endpoint, subject string) {
+	t.Helper()
+	p, err := s.Open(t.Context(), e)
+	if err == nil {
+		_, err = s.Record(t.Context(), []delivery.Progress{{
+			Lease: p.Lease, At: start, Hold: &delivery.Hold{State: delivery.TokenTrouble, Since: start, Reason: "No token.", Exchange: fullExchange()},
+			Attempts: []delivery.Attempt{{Seq: 1, Subject: subject, N: 1, At: start, Step: delivery.StepToken, Token: fullExchange()}},
+		}})
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -375,9 +423,18 @@ func TestStore_keepsEveryField(t *testing.T) {
 		Status: 503, Delay: 1500 * time.Millisecond, FailureRatio: 0.25, Headers: map[string]string{"A": "b"}, Body: "no",
 	}}
 	requireFull(t, "bin", reflect.ValueOf(bin))
+	tok := fullToken()
+	requireFull(t, "token", reflect.ValueOf(tok))
+	requireFull(t, "exchange", reflect.ValueOf(*fullExchange()))
+	active := fullEndpoint(app, "sub_2")
+	active.Status = subscription.Active
 	update(t, s, func(tx store.Tx) error {
-		return errors.Join(tx.PutConsent(c, ev), tx.PutEndpoint(e, delivery.Shown{URL: "u"}), tx.PutBin(bin))
+		return errors.Join(
+			tx.PutConsent(c, ev), tx.PutEndpoint(e, delivery.Shown{URL: "u"}), tx.PutBin(bin), tx.PutSigningKey(app, e.SigningKeys[0]),
+			tx.PutEndpoint(active, delivery.Shown{}))
 	})
+	saveToken(t, s, "sub_1", tok)
+	holdBack(t, s, "sub_2", "con_1")
 	ev.Seq, ev.Sequence = 1, 1
 	requireFull(t, "event", reflect.ValueOf(ev))
 
@@ -397,6 +454,18 @@ func TestStore_keepsEveryField(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(gotB, bin) {
 		t.Errorf("got %+v, %v, want %+v", gotB, err, bin)
 	}
+	gotT, err := s.Token(t.Context(), "sub_1")
+	if err != nil || gotT != tok {
+		t.Errorf("got %+v, %v, want %+v", gotT, err, tok)
+	}
+	gotH, err := s.Health(t.Context(), app, "sub_2")
+	if err != nil || !reflect.DeepEqual(gotH.Hold.Exchange, fullExchange()) {
+		t.Errorf("got %+v, %v, want %+v", gotH.Hold.Exchange, err, fullExchange())
+	}
+	gotD, err := s.Delivery(t.Context(), app, delivery.ID("sub_2", 1))
+	if err != nil || len(gotD.Attempts) != 1 || !reflect.DeepEqual(gotD.Attempts[0].Token, fullExchange()) {
+		t.Errorf("got %+v, %v, want %+v", gotD.Attempts, err, fullExchange())
+	}
 }
 
 func TestStore_nothingPersonalOrSecretInClear(t *testing.T) {
@@ -408,19 +477,24 @@ func TestStore_nothingPersonalOrSecretInClear(t *testing.T) {
 	ev := someEvent(app, "con_1")
 	ev.Body = []byte(`{"event":"the-body-of-the-event"}`)
 	e := fullEndpoint(app, "sub_1")
+	active := fullEndpoint(app, "sub_2")
+	active.Status = subscription.Active
 	update(t, s, func(tx store.Tx) error {
 		return errors.Join(
-			tx.PutConsent(fullConsent(app, "con_1"), ev),
+			tx.PutConsent(fullConsent(app, "con_1"), ev), tx.PutSigningKey(app, e.SigningKeys[0]), tx.PutEndpoint(active, delivery.Shown{}),
 			tx.PutEndpoint(e, delivery.Shown{URL: e.URL, Headers: []delivery.Header{{Name: "X-Telling-Name", Value: "***"}}}),
 			tx.PutIdempotent(app, store.Idempotent{Key: "key-1", Route: "POST /v1/consents", Response: []byte("the-stored-answer"), ExpiresAt: start.Add(time.Hour)}, start),
 		)
 	})
+	saveToken(t, s, "sub_1", fullToken())
+	holdBack(t, s, "sub_2", "con_1")
 	clear := []string{
 		"52998224725", "11222333000181", "39053344705", "CNPJ", "citizen-of-", "Maria da Penha", "123456.78", "approver-joao",
 		"ACCOUNTS_READ", "CUSTOMER_MANUALLY_REJECTED", "prefers another bank",
 		"the-body-of-the-event", "the-stored-answer", "X-Telling-Name",
 		"name-of-it", "receiver.example", "path-token-4711", "tokens.example", "client-a", "client-b", "scope-of-it", "audience-of-it",
-		"user-of-it", "description-of-it", "metadata-of-it", "secret-",
+		"user-of-it", "description-of-it", "metadata-of-it", "secret-", "certificate-of-it", "ca-of-it",
+		"reason-of-the-exchange", "of-the-request", "Of-The-Request", "of-the-answer", "Of-The-Answer",
 		strings.Repeat("k", 16), // of the master key
 	}
 	scan := func(when string, files ...string) {
@@ -466,8 +540,20 @@ func TestStore_swappedRows(t *testing.T) {
 		for _, id := range []string{"con_1", "con_2"} {
 			err = errors.Join(err, tx.PutConsent(fullConsent(app, id), someEvent(app, id), someEvent(app, id)))
 		}
-		return errors.Join(err, tx.PutEndpoint(fullEndpoint(app, "sub_1"), delivery.Shown{}), tx.PutEndpoint(fullEndpoint(app, "sub_2"), delivery.Shown{}))
+		plain := fullEndpoint(app, "sub_3")
+		plain.Asymmetric, plain.Status = false, subscription.Active
+		one, two := plain.SigningKeys[0], plain.SigningKeys[0]
+		two.ID, two.PublicKey = "key_2", "whpk_2"
+		held := plain
+		held.ID = "sub_4"
+		return errors.Join(
+			err, tx.PutEndpoint(fullEndpoint(app, "sub_1"), delivery.Shown{}), tx.PutEndpoint(fullEndpoint(app, "sub_2"), delivery.Shown{}),
+			tx.PutEndpoint(plain, delivery.Shown{}), tx.PutEndpoint(held, delivery.Shown{}), tx.PutSigningKey(app, one), tx.PutSigningKey(app, two))
 	})
+	for _, e := range []delivery.Endpoint{"sub_3", "sub_4"} {
+		saveToken(t, s, e, fullToken())
+		holdBack(t, s, e, "con_1")
+	}
 	evts, _, err := s.Events(t.Context(), app, store.EventQuery{})
 	if err != nil {
 		t.Fatal(err)
@@ -481,6 +567,10 @@ func TestStore_swappedRows(t *testing.T) {
 		"UPDATE subject SET sealed_key = (SELECT sealed_key FROM subject WHERE subject = 'con_1') WHERE subject = 'con_2'",
 		"UPDATE event SET body = (SELECT body FROM event WHERE seq = 2) WHERE seq = 1", // of the same subject
 		"UPDATE endpoint SET sealed = (SELECT sealed FROM endpoint WHERE endpoint_id = 'sub_2') WHERE endpoint_id = 'sub_1'",
+		"UPDATE kept_token SET sealed = (SELECT sealed FROM kept_token ORDER BY ep LIMIT 1) WHERE ep = (SELECT ep FROM endpoint WHERE endpoint_id = 'sub_4')",
+		"UPDATE endpoint SET hold_exchange = (SELECT hold_exchange FROM endpoint WHERE endpoint_id = 'sub_3') WHERE endpoint_id = 'sub_4'",
+		"UPDATE attempt SET token = (SELECT token FROM attempt ORDER BY ep LIMIT 1) WHERE ep = (SELECT ep FROM endpoint WHERE endpoint_id = 'sub_4')",
+		"UPDATE signing_key SET public_key = 'whpk_forged' WHERE key_id = 'key_2'",
 	} {
 		if _, err := db.Exec(q); err != nil {
 			t.Fatal(err)
@@ -498,6 +588,19 @@ func TestStore_swappedRows(t *testing.T) {
 	wantKind(t, err, fault.Internal, "sealed_altered")
 	_, err = s.Endpoint(t.Context(), app, subscription.Subscription, "sub_1")
 	wantKind(t, err, fault.Internal, "sealed_altered")
+	_, err = s.Token(t.Context(), "sub_4")
+	wantKind(t, err, fault.Internal, "sealed_altered")
+	_, err = s.Health(t.Context(), app, "sub_4")
+	wantKind(t, err, fault.Internal, "sealed_altered")
+	_, err = s.Open(t.Context(), "sub_4")
+	wantKind(t, err, fault.Internal, "sealed_altered")
+	_, err = s.Delivery(t.Context(), app, delivery.ID("sub_4", 1))
+	wantKind(t, err, fault.Internal, "sealed_altered")
+	_, err = s.SigningKeys(t.Context(), app)
+	wantKind(t, err, fault.Internal, "sealed_altered")
+	if tok, err := s.Token(t.Context(), "sub_3"); err != nil || tok != fullToken() {
+		t.Errorf("got %v, %v for a token that was left alone", tok, err)
+	}
 	if _, err = s.Event(t.Context(), app, evts[1].ID); err != nil {
 		t.Errorf("got %v for a row that was left alone", err)
 	}

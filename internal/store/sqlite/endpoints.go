@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -31,6 +32,7 @@ type (
 		StatusSince    int64             `json:"statusSince,omitzero"`
 		Auth           authForm          `json:"auth"`
 		SigningSecrets []signingForm     `json:"signingSecrets"`
+		Asymmetric     bool              `json:"asymmetric,omitzero"`
 		RetrySchedule  []time.Duration   `json:"retrySchedule,omitzero"`
 		Timeout        time.Duration     `json:"timeout,omitzero"`
 		RateLimit      int               `json:"rateLimit,omitzero"`
@@ -51,6 +53,7 @@ type (
 		Bearer bearerForm `json:"bearer,omitzero"`
 		OAuth2 oauth2Form `json:"oauth2,omitzero"`
 		Basic  basicForm  `json:"basic,omitzero"`
+		MTLS   mtlsForm   `json:"mtls,omitzero"`
 	}
 	apiKeyForm struct {
 		Location string `json:"location,omitzero"`
@@ -78,6 +81,11 @@ type (
 		User     string `json:"user,omitzero"`
 		Password string `json:"password,omitzero"`
 	}
+	mtlsForm struct {
+		Certificate   string `json:"certificate,omitzero"`
+		PrivateKey    string `json:"privateKey,omitzero"`
+		CACertificate string `json:"caCertificate,omitzero"`
+	}
 )
 
 func encodeEndpoint(e subscription.Endpoint) ([]byte, error) {
@@ -98,7 +106,9 @@ func encodeEndpoint(e subscription.Endpoint) ([]byte, error) {
 				a.OAuth2.ClientSecret.Reveal(), a.OAuth2.Scope, a.OAuth2.ClientAuthMethod, a.OAuth2.Audience,
 			},
 			Basic: basicForm{a.Basic.User, a.Basic.Password.Reveal()},
+			MTLS:  mtlsForm{a.MTLS.Certificate, a.MTLS.PrivateKey.Reveal(), a.MTLS.CACertificate},
 		},
+		Asymmetric:    e.Asymmetric,
 		RetrySchedule: e.RetrySchedule, Timeout: e.Timeout, RateLimit: e.RateLimit, MaxInFlight: e.MaxInFlight,
 		Description: e.Description, Metadata: e.Metadata, OnBacklog: string(e.OnBacklog),
 		CreatedAt: millis(e.CreatedAt), UpdatedAt: millis(e.UpdatedAt),
@@ -131,8 +141,9 @@ func decodeEndpoint(b []byte, e *subscription.Endpoint) error {
 			ClientAuthMethod: a.OAuth2.ClientAuthMethod, Audience: a.OAuth2.Audience,
 		},
 		Basic: subscription.Basic{User: a.Basic.User, Password: secret.New(a.Basic.Password)},
+		MTLS:  subscription.MTLS{Certificate: a.MTLS.Certificate, PrivateKey: secret.New(a.MTLS.PrivateKey), CACertificate: a.MTLS.CACertificate},
 	}
-	e.SigningSecrets = nil
+	e.Asymmetric, e.SigningSecrets = f.Asymmetric, nil
 	for _, s := range f.SigningSecrets {
 		e.SigningSecrets = append(e.SigningSecrets, subscription.SigningSecret{Secret: secret.New(s.Secret), ExpiresAt: moment(s.ExpiresAt)})
 	}
@@ -148,8 +159,8 @@ const endpointFields = `p.endpoint_id, a.app_id, p.style, p.sealed`
 
 const fromEndpoints = ` FROM endpoint p JOIN application a ON a.app = p.app`
 
-// scanEndpoint reads endpointFields and opens the configuration. The endpoint
-// must not be deleted.
+// scanEndpoint reads endpointFields and opens the configuration, without the
+// application's key pairs. The endpoint must not be deleted.
 func (r *reader) scanEndpoint(scan func(...any) error) (subscription.Endpoint, error) {
 	var e subscription.Endpoint
 	var id, style string
@@ -171,9 +182,13 @@ func (r *reader) scanEndpoint(scan func(...any) error) (subscription.Endpoint, e
 // endpoint returns an endpoint that is not deleted, whosever it is;
 // fault.NotFound.
 func (r *reader) endpoint(id delivery.Endpoint) (subscription.Endpoint, error) {
-	return r.scanEndpoint(func(dst ...any) error {
+	e, err := r.scanEndpoint(func(dst ...any) error {
 		return r.get(dst, "SELECT "+endpointFields+fromEndpoints+" WHERE p.endpoint_id = ? AND p.deleted_at IS NULL", string(id))
 	})
+	if err != nil {
+		return subscription.Endpoint{}, err
+	}
+	return r.withKeys(e)
 }
 
 // Endpoint implements store.Tx.
@@ -223,11 +238,22 @@ func (s *Store) Endpoints(ctx context.Context, app access.ID, q store.EndpointQu
 		if err := r.get([]any{&total}, "SELECT COUNT(*) FROM endpoint p"+where, args...); err != nil {
 			return err
 		}
-		return r.each(func(rows *sql.Rows) error {
+		asymmetric := false
+		err = r.each(func(rows *sql.Rows) error {
 			e, err := r.scanEndpoint(rows.Scan)
-			list = append(list, e)
+			list, asymmetric = append(list, e), asymmetric || e.Asymmetric
 			return err
 		}, "SELECT "+endpointFields+fromEndpoints+where+" ORDER BY p.ep LIMIT ? OFFSET ?", append(args, pageLimit(q.Limit), max(q.Offset, 0))...)
+		if err != nil || !asymmetric {
+			return err
+		}
+		keys, err := r.signingKeys(app)
+		for i := range list {
+			if list[i].Asymmetric {
+				list[i].SigningKeys = slices.Clone(keys)
+			}
+		}
+		return err
 	})
 	if err != nil {
 		return nil, 0, err
@@ -364,8 +390,12 @@ func (t *tx) DeleteEndpoint(app access.ID, id subscription.ID, now time.Time) er
 	if err := t.cancelWaiting(key, now); err != nil {
 		return err
 	}
+	if _, err := t.exec("DELETE FROM kept_token WHERE ep = ?", key.ep); err != nil {
+		return err
+	}
 	t.change.endpoints = append(t.change.endpoints, e)
-	_, err = t.exec("UPDATE endpoint SET deleted_at = ?, sealed = x'', url_hash = x'', epoch = epoch + 1 WHERE ep = ?", millis(now), key.ep)
+	_, err = t.exec("UPDATE endpoint SET deleted_at = ?, sealed = x'', url_hash = x'', hold_exchange = NULL, epoch = epoch + 1 WHERE ep = ?",
+		millis(now), key.ep)
 	return err
 }
 

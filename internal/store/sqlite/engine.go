@@ -118,11 +118,17 @@ func (r *reader) position(ep int64, p *delivery.Position) error {
 // standing reads an endpoint's cursor, breaker and hold.
 func (r *reader) standing(ep int64, cursor *event.Seq, b *delivery.Breaker, h *delivery.Hold) error {
 	var since, heldSince, heldNext int64
+	var id string
+	var exchange []byte
 	err := r.get([]any{
-		(*int64)(cursor), &b.Open, &since, &b.Failures, &b.Reason, (*string)(&h.State), &heldSince, &h.Reason, &heldNext,
-	}, `SELECT cursor_seq, breaker_open, breaker_since, failures, failure, hold_state, hold_since, hold_reason, hold_next_at
+		(*int64)(cursor), &b.Open, &since, &b.Failures, &b.Reason, (*string)(&h.State), &heldSince, &h.Reason, &heldNext, &exchange, &id,
+	}, `SELECT cursor_seq, breaker_open, breaker_since, failures, failure, hold_state, hold_since, hold_reason, hold_next_at, hold_exchange, endpoint_id
 		FROM endpoint WHERE ep = ?`, ep)
+	if err != nil {
+		return err
+	}
 	b.Since, h.Since, h.NextAt = moment(since), moment(heldSince), moment(heldNext)
+	h.Exchange, err = r.openHold(delivery.Endpoint(id), exchange)
 	return err
 }
 
@@ -431,8 +437,11 @@ func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
 		}
 	}
 	if h := p.Hold; h != nil {
-		_, err := t.exec("UPDATE endpoint SET hold_state = ?, hold_since = ?, hold_reason = ?, hold_next_at = ? WHERE ep = ?",
-			string(h.State), millis(h.Since), h.Reason, millis(h.NextAt), key.ep)
+		exchange, err := t.sealHold(p.Lease.Endpoint, h.Exchange)
+		if err == nil {
+			_, err = t.exec("UPDATE endpoint SET hold_state = ?, hold_since = ?, hold_reason = ?, hold_next_at = ?, hold_exchange = ? WHERE ep = ?",
+				string(h.State), millis(h.Since), h.Reason, millis(h.NextAt), exchange, key.ep)
+		}
 		if err != nil {
 			return err
 		}
@@ -459,11 +468,11 @@ func (t *tx) suspend(key epKey, e delivery.Endpoint, s *delivery.Suspension, at 
 }
 
 // attemptColumns is the number of a row's columns.
-const attemptColumns = 16
+const attemptColumns = 17
 
 // insertAttempts[n] inserts n attempts; one that exists already is left alone.
 var insertAttempts = inserts(`INSERT OR IGNORE INTO attempt
-	(ep, seq, n, at, duration_us, delivered, status, step, reason, replay, config, timestamp, interaction, signature, response, next_at) VALUES `, attemptColumns)
+	(ep, seq, n, at, duration_us, delivered, status, step, reason, replay, config, timestamp, interaction, signature, response, token, next_at) VALUES `, attemptColumns)
 
 // putAttempts keeps attempts. One whose number is taken gets the next: it was
 // made under a lease that had passed on.
@@ -473,12 +482,12 @@ func (t *tx) putAttempts(key epKey, list []delivery.Attempt) error {
 		args := make([]any, 0, n*attemptColumns)
 		for i := range list[:n] {
 			a := &list[i]
-			resp, err := t.sealResponse(key, a)
+			response, token, err := t.sealAnswers(key, a)
 			if err != nil {
 				return err
 			}
 			args = append(args, key.ep, int64(a.Seq), a.N, millis(a.At), a.Duration.Microseconds(), a.Delivered, a.Status, string(a.Step),
-				a.Reason, a.Replay, a.Config, a.Timestamp, a.InteractionID, a.Signature, resp, millis(a.NextAt))
+				a.Reason, a.Replay, a.Config, a.Timestamp, a.InteractionID, a.Signature, response, token, millis(a.NextAt))
 		}
 		kept, err := t.exec(insertAttempts[n], args...)
 		if err != nil {

@@ -49,9 +49,11 @@ var (
 //
 // Errors, all fault.Unavailable: "store_locked" when another process has it
 // open; "schema_old" with Options.NoMigrate; "schema_new" when a later version
-// of the program made it; "master_key_missing", "master_key_wrong" when no key
-// of the ring sealed it; "store_unreadable" when the file is none of ours or
-// cannot be opened.
+// of the program made it; "master_key_missing" without a ring;
+// "master_key_wrong" when the ring lacks a key that seals something in the file:
+// the one it was made with, or another that came first in the ring since, until
+// Rewrap is done; "store_unreadable" when the file is none of ours or cannot be
+// opened.
 func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if o.Keys == nil {
 		return nil, fault.New(fault.Unavailable, "master_key_missing", "The store needs the master key that seals it.")
@@ -253,6 +255,7 @@ func migrate(ctx context.Context, db *sql.DB, not bool) error {
 const (
 	metaCheck = "check" // something known, sealed: tells a wrong key
 	metaIndex = "index" // the key of look-up hashes
+	metaNext  = "next " // and a key's ID: as check, by a later key that has sealed since; until Rewrap is done
 )
 
 func metaPlace(name string) secret.Place {
@@ -261,7 +264,8 @@ func metaPlace(name string) secret.Place {
 
 // unlock checks the master key against the file, and makes the file's own keys
 // when it is new. A file that has lost them is refused rather than given
-// others, for nothing in it could be opened.
+// others, for nothing in it could be opened. A ring that cannot open everything
+// is refused at once, rather than one delivery after another.
 func (s *Store) unlock() error {
 	r := &reader{conn: s.writer, s: s}
 	var check, index []byte
@@ -272,15 +276,27 @@ func (s *Store) unlock() error {
 	if err == nil {
 		err = r.get([]any{&index}, "SELECT value FROM meta WHERE name = ?", metaIndex)
 	}
+	var next map[string][]byte
+	if err == nil {
+		next, err = r.nextMarks()
+	}
 	if err != nil {
 		return unreadable(err)
 	}
 	if _, err = s.keys.Open(check, metaPlace(metaCheck)); err == nil {
 		s.index, err = s.keys.OpenIndex(index, metaPlace(metaIndex))
 	}
+	for name, mark := range next {
+		if err == nil {
+			_, err = s.keys.Open(mark, metaPlace(name))
+		}
+	}
 	if err != nil {
 		return fault.Wrap(fault.Unavailable, "master_key_wrong",
-			"The master key is not the one that sealed this data folder; give the key it was made with.", err)
+			"The master key is not the one that sealed this data folder; give the key, or the list of keys, that it was last used with.", err)
+	}
+	if err := r.markNext(); err != nil {
+		return unreadable(err)
 	}
 	return nil
 }

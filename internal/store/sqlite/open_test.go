@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/store"
 )
@@ -180,6 +181,33 @@ func TestOpen_schema(t *testing.T) {
 			t.Fatal(err)
 		}
 		openStore(t, Options{Dir: dir, Keys: keys})
+	})
+	t.Run("a folder of schema 1, with deliveries", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		s := openStore(t, Options{Dir: dir, Keys: keys})
+		app, _ := world(t, s, 0)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range []string{ // what 0002 added
+			"DROP TABLE kept_token", "DROP TABLE signing_key", "ALTER TABLE attempt DROP COLUMN token", "ALTER TABLE endpoint DROP COLUMN hold_exchange",
+			"DELETE FROM goose_db_version WHERE version_id > 1",
+		} {
+			tamper(t, dir, q)
+		}
+		wantKind(t, tryOpen(t, Options{Dir: dir, Keys: keys, NoMigrate: true}), fault.Unavailable, "schema_old")
+		s = openStore(t, Options{Dir: dir, Keys: keys})
+		d, err := s.Delivery(t.Context(), app, delivery.ID("sub_2", 1))
+		if err != nil || len(d.Attempts) != 1 || d.Attempts[0].Token != nil {
+			t.Errorf("got %+v, %v, want the attempt that was kept", d.Attempts, err)
+		}
+		h, err := s.Health(t.Context(), app, "sub_2")
+		if err != nil || !h.Hold.Held() || h.Hold.Exchange != nil {
+			t.Errorf("got %+v, %v, want the hold that was kept", h.Hold, err)
+		}
+		saveToken(t, s, "sub_2", fullToken())
+		holdBack(t, s, "sub_2", "con_1")
 	})
 	t.Run("a later program's folder", func(t *testing.T) {
 		t.Parallel()

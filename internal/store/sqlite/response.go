@@ -12,26 +12,44 @@ import (
 )
 
 func responsePlace(ep int64, seq event.Seq) secret.Place {
-	return secret.Place{What: "attempt", Owner: strconv.FormatInt(ep, 10) + "/" + strconv.FormatInt(int64(seq), 10), Field: "response"}
+	return secret.Place{What: "attempt", Owner: attemptOwner(ep, seq), Field: "response"}
 }
 
-// sealResponse returns an attempt's answer sealed under the subject's key; nil
-// without an answer, or when the subject was erased meanwhile.
-func (t *tx) sealResponse(key epKey, a *delivery.Attempt) ([]byte, error) {
-	if a.Response == nil {
-		return nil, nil
+func exchangePlace(ep int64, seq event.Seq) secret.Place {
+	return secret.Place{What: "attempt", Owner: attemptOwner(ep, seq), Field: "token"}
+}
+
+func attemptOwner(ep int64, seq event.Seq) string {
+	return strconv.FormatInt(ep, 10) + "/" + strconv.FormatInt(int64(seq), 10)
+}
+
+// sealAnswers returns an attempt's answer, and the exchange for its token,
+// sealed under the subject's key; nil for what there was not, or when the
+// subject was erased meanwhile.
+func (t *tx) sealAnswers(key epKey, a *delivery.Attempt) (response, token []byte, err error) {
+	if a.Response == nil && a.Token == nil {
+		return nil, nil, nil
 	}
 	c := t.s.seals.get(key.app, a.Subject)
 	if c == nil {
-		var err error
 		if c, err = t.subjectCipher(key.app, a.Subject); err != nil {
 			if isNotFound(err) {
-				return nil, nil
+				return nil, nil, nil
 			}
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return c.Seal(encodeResponse(a.Response), responsePlace(key.ep, a.Seq)), nil
+	if a.Response != nil {
+		response = c.Seal(encodeResponse(a.Response), responsePlace(key.ep, a.Seq))
+	}
+	if a.Token != nil {
+		content, err := encodeExchange(a.Token)
+		if err != nil {
+			return nil, nil, err
+		}
+		token = c.Seal(content, exchangePlace(key.ep, a.Seq))
+	}
+	return response, token, nil
 }
 
 // encodeResponse writes the status, the number of fields, and each text with

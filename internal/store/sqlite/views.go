@@ -59,17 +59,18 @@ func (s *Store) Delivery(ctx context.Context, app access.ID, id string) (d deliv
 
 // attempts reads the attempts of one delivery with what they looked like.
 func (r *reader) attempts(t *told, e event.Event) (list []delivery.AttemptView, err error) {
-	var sealed [][]byte
+	type answers struct{ response, token []byte }
+	var sealed []answers
 	err = r.each(func(rows *sql.Rows) error {
 		a := delivery.AttemptView{Attempt: delivery.Attempt{Seq: e.Seq, Subject: e.Subject}}
 		var at, took, next int64
-		var response []byte
+		var of answers
 		err := rows.Scan(&a.N, &at, &took, &a.Delivered, &a.Status, (*string)(&a.Step), &a.Reason, &a.Replay, &a.Config,
-			&a.Timestamp, &a.InteractionID, &a.Signature, &response, &next)
+			&a.Timestamp, &a.InteractionID, &a.Signature, &of.response, &of.token, &next)
 		a.At, a.Duration, a.NextAt = moment(at), time.Duration(took)*time.Microsecond, moment(next)
-		list, sealed = append(list, a), append(sealed, response)
+		list, sealed = append(list, a), append(sealed, of)
 		return err
-	}, `SELECT n, at, duration_us, delivered, status, step, reason, replay, config, timestamp, interaction, signature, response, next_at
+	}, `SELECT n, at, duration_us, delivered, status, step, reason, replay, config, timestamp, interaction, signature, response, token, next_at
 		FROM attempt WHERE ep = ? AND seq = ? ORDER BY n`, t.key.ep, int64(e.Seq))
 	if err != nil || len(list) == 0 {
 		return list, err
@@ -81,13 +82,22 @@ func (r *reader) attempts(t *told, e event.Event) (list []delivery.AttemptView, 
 	shown := map[int64]delivery.Shown{}
 	for i := range list {
 		a := &list[i]
-		if sealed[i] != nil {
-			content, err := c.Open(sealed[i], responsePlace(t.key.ep, e.Seq))
+		if sealed[i].response != nil {
+			content, err := c.Open(sealed[i].response, responsePlace(t.key.ep, e.Seq))
 			if err == nil {
 				a.Response, err = decodeResponse(content)
 			}
 			if err != nil {
 				return nil, fmt.Errorf("open an answer: %w", err)
+			}
+		}
+		if sealed[i].token != nil {
+			content, err := c.Open(sealed[i].token, exchangePlace(t.key.ep, e.Seq))
+			if err == nil {
+				a.Token, err = decodeExchange(content)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("open an exchange: %w", err)
 			}
 		}
 		if _, ok := shown[a.Config]; !ok {

@@ -81,11 +81,11 @@ func credentials(t *testing.T, r *room) {
 		return errors.Join(tx.PutToken(ta, t0), tx.PutToken(tb, t0), tx.PutToken(tb2, t0), tx.PutToken(tc, t0))
 	})
 	for _, want := range []access.Token{ta, tb, tb2, tc} {
-		got, err := r.Store.Token(r.ctx, want.Hash)
+		got, err := r.Store.AccessToken(r.ctx, want.Hash)
 		r.must(err)
 		r.same("a token", got, want)
 	}
-	_, err = r.Store.Token(r.ctx, access.HashToken("none"))
+	_, err = r.Store.AccessToken(r.ctx, access.HashToken("none"))
 	r.notFound("an unknown token", err)
 
 	// A token ends with its credential, and only with its own.
@@ -93,11 +93,11 @@ func credentials(t *testing.T, r *room) {
 	_, err = r.Store.Credential(r.ctx, "cli_a")
 	r.notFound("a deleted credential", err)
 	for _, gone := range []access.Token{tb, tb2} {
-		_, err = r.Store.Token(r.ctx, gone.Hash)
+		_, err = r.Store.AccessToken(r.ctx, gone.Hash)
 		r.notFound("a token of a deleted credential", err)
 	}
 	for _, kept := range []access.Token{ta, tc} {
-		_, err = r.Store.Token(r.ctx, kept.Hash)
+		_, err = r.Store.AccessToken(r.ctx, kept.Hash)
 		r.must(err)
 	}
 	for _, client := range []string{"cli_a", "cli_c", "cli_z"} {
@@ -110,7 +110,7 @@ func credentials(t *testing.T, r *room) {
 
 	// Expired tokens are dropped on the way; those that are valid are not.
 	r.update(func(tx store.Tx) error { return tx.PutToken(token("late", "cli_b", app1, minute(120)), minute(59)) })
-	_, err = r.Store.Token(r.ctx, ta.Hash)
+	_, err = r.Store.AccessToken(r.ctx, ta.Hash)
 	r.must(err)
 }
 
@@ -205,10 +205,14 @@ func (r *room) everything(app access.ID, n string, at time.Time) {
 	evts := []event.Event{r.event(app, string(c.ID), event.ConsentCreateReceived), r.event(app, string(c.ID), event.ConsentCreated)}
 	r.update(func(tx store.Tx) error { return tx.PutConsent(c, evts...) })
 	r.publish(app, event.ConsentApproved, "con_x"+n, "con_y"+n)
+	r.update(func(tx store.Tx) error { return tx.PutSigningKey(app, pair("key_"+n, at)) })
+	r.must(r.Store.SaveToken(r.ctx, delivery.Endpoint(e.ID), token("everything"+n, 0)))
 	p := r.open(e.ID)
+	failed := attempt(3, 1, at, false)
+	failed.Token = exchange(at)
 	r.record(delivery.Progress{
-		Lease: p.Lease, At: at, Cursor: 3,
-		Attempts: []delivery.Attempt{attempt(2, 1, at, true), attempt(3, 1, at, false)},
+		Lease: p.Lease, At: at, Cursor: 3, Hold: &delivery.Hold{State: delivery.Authorised, Since: at, Exchange: exchange(at)},
+		Attempts: []delivery.Attempt{attempt(2, 1, at, true), failed},
 		Put:      []delivery.Exception{{Seq: 3, Subject: "con_x" + n, State: delivery.WaitRetry, Tries: 1, NextAt: at.Add(time.Minute)}},
 	})
 	r.update(func(tx store.Tx) error {
@@ -228,7 +232,7 @@ func deleteApplication(t *testing.T, r *room) {
 	r.notFound("the application", err)
 	_, err = r.Store.Credential(r.ctx, "cli_1")
 	r.notFound("its credential", err)
-	_, err = r.Store.Token(r.ctx, access.HashToken("t1"))
+	_, err = r.Store.AccessToken(r.ctx, access.HashToken("t1"))
 	r.notFound("its token", err)
 	_, err = r.Store.Bin(r.ctx, "bin_1")
 	r.notFound("its bin", err)
@@ -246,6 +250,10 @@ func deleteApplication(t *testing.T, r *room) {
 	r.notFound("its subscription's configuration", err)
 	_, err = r.Store.Health(r.ctx, app1, "sub_1")
 	r.notFound("its subscription's health", err)
+	_, err = r.Store.Token(r.ctx, "sub_1")
+	r.notFound("its subscription's token", err)
+	_, err = r.Store.SigningKeys(r.ctx, app1)
+	r.notFound("its key pairs", err)
 	if _, err = r.Store.Open(r.ctx, "sub_1"); err == nil {
 		t.Error("its endpoint can be opened")
 	}
@@ -272,6 +280,9 @@ func deleteApplication(t *testing.T, r *room) {
 	if left := len(r.events(app1)) + len(r.deliveries(app1, store.DeliveryQuery{})); left != 0 {
 		t.Errorf("got %d events and deliveries of the application before, want none", left)
 	}
+	if ks, err := r.Store.SigningKeys(r.ctx, app1); len(ks) != 0 || err != nil {
+		t.Errorf("got %d, %v, want no key pairs", len(ks), err)
+	}
 	if bs, err := r.Store.Bins(r.ctx, app1); len(bs) != 0 || err != nil {
 		t.Errorf("got %v, %v, want no bins", bs, err)
 	}
@@ -287,8 +298,12 @@ func deleteApplication(t *testing.T, r *room) {
 	if got, want := r.statuses(app2, "sub_2"), "[2:delivered 3:retrying 4:pending]"; got != want {
 		t.Errorf("got %s of the other application, want %s", got, want)
 	}
-	_, err = r.Store.Token(r.ctx, access.HashToken("t2"))
+	_, err = r.Store.AccessToken(r.ctx, access.HashToken("t2"))
 	r.must(err)
+	r.holds("sub_2", token("everything2", 1))
+	if ks, err := r.Store.SigningKeys(r.ctx, app2); len(ks) != 1 || err != nil {
+		t.Errorf("got %d key pairs of the other application, %v, want 1", len(ks), err)
+	}
 }
 
 // foreign: what application 1 has, application 2 cannot see, change or learn of.
@@ -319,6 +334,7 @@ func foreign(t *testing.T, r *room) {
 	for what, do := range map[string]func(store.Tx) error{
 		"to delete an endpoint": func(tx store.Tx) error { return tx.DeleteEndpoint(app2, "sub_1", t0) },
 		"to discard":            func(tx store.Tx) error { return tx.Discard(app2, "sub_1", t0) },
+		"to forget a token":     func(tx store.Tx) error { return tx.ForgetToken(app2, "sub_1") },
 		"to resume":             func(tx store.Tx) error { return tx.Resume(app2, "sub_1", t0) },
 		"to replay": func(tx store.Tx) error {
 			return tx.PutReplay(app2, delivery.Replay{ID: "rpl_9", Endpoint: "sub_1", Seqs: []event.Seq{2}})
@@ -341,7 +357,9 @@ func foreign(t *testing.T, r *room) {
 	r.must(err)
 	creds, err := r.Store.Credentials(r.ctx, app2)
 	r.must(err)
-	if len(cs)+len(es)+n+len(creds) != 0 {
-		t.Errorf("got %d consents, %d of %d endpoints, %d credentials of another, want none", len(cs), len(es), n, len(creds))
+	ks, err := r.Store.SigningKeys(r.ctx, app2)
+	r.must(err)
+	if len(cs)+len(es)+n+len(creds)+len(ks) != 0 {
+		t.Errorf("got %d consents, %d of %d endpoints, %d credentials, %d key pairs of another, want none", len(cs), len(es), n, len(creds), len(ks))
 	}
 }

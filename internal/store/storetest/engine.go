@@ -31,6 +31,18 @@ func attempt(seq event.Seq, n int, at time.Time, delivered bool) delivery.Attemp
 	return a
 }
 
+// exchange returns a request for a token that failed, with everything set.
+func exchange(at time.Time) *delivery.Exchange {
+	return &delivery.Exchange{
+		At: at, Duration: 1500 * time.Microsecond, Step: delivery.StepResponse, Reason: "It answered 400: <invalid_grant> ☃.",
+		Request: delivery.Request{
+			Method: "POST", URL: "https://tokens.example/t?a=***", Headers: []delivery.Header{{Name: "Accept", Value: "application/json"}, {Name: "Authorization", Value: "Basic ***"}},
+			Body: "grant_type=refresh_token&refresh_token=***",
+		},
+		Response: &delivery.Response{Status: 400, Headers: []delivery.Header{{Name: "Content-Type", Value: "text/html"}}, Body: "<b>&\"no\u2028\x00\n"},
+	}
+}
+
 // retrying and blocked are exceptions of a subject.
 func retrying(seq event.Seq, subject string, next time.Time) delivery.Exception {
 	return delivery.Exception{Seq: seq, Subject: subject, State: delivery.WaitRetry, Tries: 1, NextAt: next}
@@ -419,6 +431,8 @@ func recordAttempts(t *testing.T, r *room) {
 	none.Status, none.Step, none.Response, none.Signature, none.NextAt = 0, delivery.StepDNS, nil, "", time.Time{}
 	none.Replay, none.Duration = true, 2*time.Hour
 	first.Subject, second.Subject, none.Subject = "con_a", "con_a", "con_b"
+	first.Token, none.Token = exchange(t0), exchange(minute(2))
+	none.Token.Step, none.Token.Response, none.Token.Request.Headers = delivery.StepConnect, nil, nil
 	one := delivery.Progress{Lease: p.Lease, At: t0, Attempts: []delivery.Attempt{first}, Put: []delivery.Exception{retrying(1, "con_a", minute(1))}}
 	r.record(one)
 	two := delivery.Progress{Lease: p.Lease, At: minute(1), Cursor: 2, Attempts: []delivery.Attempt{second, none}, Settled: []delivery.Settlement{{Seq: 1, Subject: "con_a", As: delivery.Delivered}}, Put: []delivery.Exception{{Seq: 2, Subject: "con_b", State: delivery.EndExhausted, Tries: 1}}}
@@ -529,7 +543,7 @@ func rouse(t *testing.T, r *room) {
 func recordHealth(_ *testing.T, r *room) {
 	p := r.ready("con_a")
 	br := delivery.Breaker{Open: true, Since: minute(1), Failures: 20, Reason: "It answered 500 ☃."}
-	hold := delivery.Hold{State: delivery.NeedsReauthorisation, Since: minute(2), Reason: "invalid_grant"}
+	hold := delivery.Hold{State: delivery.NeedsReauthorisation, Since: minute(2), Reason: "invalid_grant", Exchange: exchange(minute(2))}
 	check := func(what string, br delivery.Breaker, hold delivery.Hold) {
 		r.t.Helper()
 		h, err := r.Store.Health(r.ctx, app1, "sub_1")
@@ -547,9 +561,18 @@ func recordHealth(_ *testing.T, r *room) {
 	check("unchanged", br, hold)
 	r.record(delivery.Progress{Lease: p.Lease, At: minute(3), Breaker: &delivery.Breaker{}})
 	check("the breaker is closed", delivery.Breaker{}, hold)
+	hold.State, hold.NextAt, hold.Exchange = delivery.TokenTrouble, minute(9), &delivery.Exchange{At: minute(3), Step: delivery.StepDNS}
+	r.record(delivery.Progress{Lease: p.Lease, At: minute(3), Hold: &hold})
+	check("another exchange", delivery.Breaker{}, hold)
 	hold = delivery.Hold{State: delivery.Authorised, Since: minute(4)}
 	r.record(delivery.Progress{Lease: p.Lease, At: minute(4), Hold: &hold})
-	check("authorised again", delivery.Breaker{}, hold)
+	check("authorised again, without an exchange", delivery.Breaker{}, hold)
+	lost := p.Lease
+	r.open("sub_1")
+	if o := r.tryRecord(delivery.Progress{Lease: lost, At: minute(5), Hold: &delivery.Hold{State: delivery.TokenTrouble, Exchange: exchange(minute(5))}}); !o.Fenced {
+		r.t.Error("a hold was recorded under a lease that passed on")
+	}
+	check("fenced", delivery.Breaker{}, hold)
 }
 
 func suspend(t *testing.T, r *room) {
@@ -1176,7 +1199,7 @@ func restart(t *testing.T, r *room) {
 			a := access.ID("app_" + app)
 			cs, err := r.Store.Credentials(r.ctx, a)
 			keep("credentials "+app, cs, err)
-			tok, err := r.Store.Token(r.ctx, access.HashToken("t"+app))
+			tok, err := r.Store.AccessToken(r.ctx, access.HashToken("t"+app))
 			keep("token "+app, tok, err)
 			cons, _, err := r.Store.Consents(r.ctx, a, store.ConsentQuery{Limit: 10, CitizenID: "ctz-con_" + app})
 			keep("consents "+app, len(cons), err)
@@ -1186,13 +1209,19 @@ func restart(t *testing.T, r *room) {
 			keep("events "+app, r.events(a), nil)
 			keep("deliveries "+app, r.deliveries(a, store.DeliveryQuery{}), nil)
 			d, err := r.Store.Delivery(r.ctx, a, delivery.ID(delivery.Endpoint("sub_"+app), 3))
-			keep("delivery "+app, fmt.Sprintf("%+v %+v", d.View, d.Attempts[0].Response), err)
+			keep("delivery "+app, fmt.Sprintf("%+v %+v %+v", d.View, d.Attempts[0].Response, asked(d.Attempts[0].Token)), err)
 			bs, err := r.Store.Bins(r.ctx, a)
 			keep("bins "+app, bs, err)
 			e, err := r.Store.Config(r.ctx, delivery.Endpoint("sub_"+app))
 			keep("endpoint "+app, fmt.Sprintf("%+v %s", e, e.SigningSecrets[0].Secret.Reveal()), err)
 			h, err := r.Store.Health(r.ctx, a, subscription.ID("sub_"+app))
-			keep("health "+app, h, err)
+			keep("hold "+app, asked(h.Hold.Exchange), err)
+			h.Hold.Exchange = nil
+			keep("health "+app, h, nil)
+			kept, err := r.Store.Token(r.ctx, delivery.Endpoint("sub_"+app))
+			keep("kept token "+app, shownToken(kept), err)
+			ks, err := r.Store.SigningKeys(r.ctx, a)
+			keep("key pairs "+app, shownKeys(ks), err)
 			keep("items "+app, seqs(r.all(subscription.ID("sub_"+app), 0)), nil)
 			r.update(func(tx store.Tx) error {
 				i, err := tx.Idempotent(a, "r", "k", t0)
@@ -1209,7 +1238,7 @@ func restart(t *testing.T, r *room) {
 		return out
 	}
 	was := picture()
-	r.Store = r.Reopen(t)
+	r.Store = r.Reopen(t, nil)
 	now := picture()
 	for what, want := range was {
 		if now[what] != want {

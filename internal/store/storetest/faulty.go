@@ -157,6 +157,11 @@ func (f *Faulty) Ping(ctx context.Context) error {
 	return err
 }
 
+// Rewrap implements store.Store. A fault forgets how many records it sealed.
+func (f *Faulty) Rewrap(ctx context.Context) (int, error) {
+	return do(f, "Rewrap", func() (int, error) { return f.Store.Rewrap(ctx) })
+}
+
 // Application implements store.Reader.
 func (f *Faulty) Application(ctx context.Context, app access.ID) (access.Application, error) {
 	return do(f, "Application", func() (access.Application, error) { return f.Store.Application(ctx, app) })
@@ -177,9 +182,9 @@ func (f *Faulty) Credential(ctx context.Context, clientID string) (access.Creden
 	return do(f, "Credential", func() (access.Credential, error) { return f.Store.Credential(ctx, clientID) })
 }
 
-// Token implements store.Reader.
-func (f *Faulty) Token(ctx context.Context, hash [32]byte) (access.Token, error) {
-	return do(f, "Token", func() (access.Token, error) { return f.Store.Token(ctx, hash) })
+// AccessToken implements store.Reader.
+func (f *Faulty) AccessToken(ctx context.Context, hash [32]byte) (access.Token, error) {
+	return do(f, "AccessToken", func() (access.Token, error) { return f.Store.AccessToken(ctx, hash) })
 }
 
 // Consent implements store.Reader.
@@ -210,6 +215,11 @@ func (f *Faulty) Endpoint(ctx context.Context, app access.ID, style subscription
 // Endpoints implements store.Reader.
 func (f *Faulty) Endpoints(ctx context.Context, app access.ID, q store.EndpointQuery) ([]subscription.Endpoint, int, error) {
 	return list(f, "Endpoints", func() ([]subscription.Endpoint, int, error) { return f.Store.Endpoints(ctx, app, q) })
+}
+
+// SigningKeys implements store.Reader.
+func (f *Faulty) SigningKeys(ctx context.Context, app access.ID) ([]subscription.SigningKey, error) {
+	return do(f, "SigningKeys", func() ([]subscription.SigningKey, error) { return f.Store.SigningKeys(ctx, app) })
 }
 
 // Health implements store.Reader.
@@ -280,6 +290,17 @@ func (f *Faulty) Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq
 // Replays implements store.Engine.
 func (f *Faulty) Replays(ctx context.Context, e delivery.Endpoint) ([]delivery.Replay, error) {
 	return do(f, "Replays", func() ([]delivery.Replay, error) { return f.Store.Replays(ctx, e) })
+}
+
+// Token implements store.Engine.
+func (f *Faulty) Token(ctx context.Context, e delivery.Endpoint) (subscription.Token, error) {
+	return do(f, "Token", func() (subscription.Token, error) { return f.Store.Token(ctx, e) })
+}
+
+// SaveToken implements store.Engine.
+func (f *Faulty) SaveToken(ctx context.Context, e delivery.Endpoint, t subscription.Token) error {
+	_, err := do(f, "SaveToken", func() (struct{}, error) { return struct{}{}, f.Store.SaveToken(ctx, e, t) })
+	return err
 }
 
 // Record implements store.Engine.

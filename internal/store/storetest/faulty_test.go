@@ -10,12 +10,13 @@ import (
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/storetest"
+	"github.com/consentwire/consentwire/internal/subscription"
 )
 
 // memory is as much of a store as these tests need.
 type memory struct {
 	store.Store
-	ran, committed, recorded int
+	ran, committed, recorded, saved int
 }
 
 func (m *memory) Update(_ context.Context, fn func(store.Tx) error) error {
@@ -31,6 +32,17 @@ func (m *memory) Record(_ context.Context, batch []delivery.Progress) ([]deliver
 	m.recorded++
 	return make([]delivery.Outcome, len(batch)), nil
 }
+
+func (m *memory) SaveToken(context.Context, delivery.Endpoint, subscription.Token) error {
+	m.saved++
+	return nil
+}
+
+func (m *memory) Token(context.Context, delivery.Endpoint) (subscription.Token, error) {
+	return subscription.Token{}, nil
+}
+
+func (m *memory) Rewrap(context.Context) (int, error) { return 7, nil }
 
 func (m *memory) Applications(context.Context, int, int) ([]access.Application, int, error) {
 	return []access.Application{{ID: "app_1"}}, 1, nil
@@ -74,6 +86,30 @@ func TestFaulty(t *testing.T) {
 				t.Errorf("got calls %v, want 3 of Update and 2 of Record", c)
 			}
 		})
+	}
+}
+
+func TestFaulty_tokens(t *testing.T) {
+	t.Parallel()
+	m := &memory{}
+	f := storetest.NewFaulty(m)
+	for i, after := range []bool{false, true} {
+		f.FailAt("SaveToken", 1, after)
+		err := f.SaveToken(t.Context(), "sub_1", subscription.Token{})
+		if fault.CodeOf(err) != storetest.Injected || m.saved != i {
+			t.Errorf("after %t: got %v, saved %d times, want a fault and %d", after, err, m.saved, i)
+		}
+	}
+	f.FailAt("Token", 1, true)
+	if _, err := f.Token(t.Context(), "sub_1"); fault.CodeOf(err) != storetest.Injected {
+		t.Errorf("got %v, want a fault", err)
+	}
+	f.FailAt("Rewrap", 1, true)
+	if n, err := f.Rewrap(t.Context()); n != 0 || fault.CodeOf(err) != storetest.Injected {
+		t.Errorf("got %d, %v, want nothing but a fault", n, err)
+	}
+	if n, err := f.Rewrap(t.Context()); n != 7 || err != nil {
+		t.Errorf("got %d, %v, want what the store says", n, err)
 	}
 }
 

@@ -322,7 +322,7 @@ func (l *life) hold() {
 	l.held = !l.held
 	h := delivery.Hold{State: delivery.Authorised, Since: l.at}
 	if l.held {
-		h.State = delivery.TokenTrouble
+		h.State, h.Exchange = delivery.TokenTrouble, exchange(l.at)
 	}
 	l.record(delivery.Progress{Lease: l.lease, At: l.at, Hold: &h})
 	l.note("hold %t", l.held)

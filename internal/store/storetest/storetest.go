@@ -20,6 +20,7 @@ import (
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -28,9 +29,12 @@ import (
 // test ends; the suite may have closed it before.
 type Backend struct {
 	Store store.Store
+	// Keys seal what it keeps, with one master key.
+	Keys *secret.Keyring
 	// Reopen closes the store and opens the same data again, as a restart
-	// does. The former Store is of no use afterwards.
-	Reopen func(t *testing.T) store.Store
+	// does, with that ring; nil: with Keys. The former Store is of no use
+	// afterwards.
+	Reopen func(t *testing.T, keys *secret.Keyring) store.Store
 }
 
 // Run holds a backend to the contract. open is called once for each subtest
@@ -67,6 +71,14 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"endpoints are kept whole", endpointRoundTrip},
 		{"endpoints are listed in order of creation", endpointPages},
 		{"interceptors are found by URL and feed", interceptors},
+
+		{"a token is kept by its generation", keptToken},
+		{"of many tokens made from one, one is kept", tokenRace},
+		{"a token is forgotten", forgetToken},
+		{"the key pairs of an application", signingKeys},
+		{"a new key pair counts as a change of those that sign with it", signingKeysWatched},
+		{"everything is sealed anew while writers run", rewrap},
+		{"sealing anew is cut off and goes on", rewrapCutOff},
 
 		{"active endpoints", active},
 		{"opening an endpoint", openEndpoint},
