@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +50,9 @@ type Options struct {
 	Guard *Guard // required
 	// RootCAs are further PEM roots for TLS, beside the system's.
 	RootCAs []byte
+	// Peer, when there is any, is a certificate in PEM: TLS trusts exactly that
+	// one, whatever its names, its issuer and its times are, and no other.
+	Peer []byte
 	// Resolve returns a name's addresses; nil asks the system.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Refused is told the rule of each dial that the guard forbade:
@@ -62,21 +64,27 @@ type Options struct {
 type Client struct {
 	public  *http.Transport
 	own     *http.Transport // to our own inspector only, so that no other request finds its connections
+	dialer  *dialer         // of public
 	buffers sync.Pool
+
+	identities transports
 }
 
-// New returns a client. Its error says that RootCAs holds no certificate.
+// New returns a client. Its error says that RootCAs or Peer holds no
+// certificate.
 func New(o Options) (*Client, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	if len(o.RootCAs) > 0 {
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool() // a machine without roots of its own
-		}
+		pool := systemRoots()
 		if !pool.AppendCertsFromPEM(o.RootCAs) {
 			return nil, errors.New("the file of further roots holds no PEM certificate")
 		}
 		cfg.RootCAs = pool
+	}
+	if len(o.Peer) > 0 {
+		if err := pin(cfg, o.Peer); err != nil {
+			return nil, err
+		}
 	}
 	if o.Resolve == nil {
 		o.Resolve = systemResolver
@@ -95,6 +103,9 @@ func New(o Options) (*Client, error) {
 			return nil, err
 		}
 		*t.to = transport
+		if !t.own {
+			c.dialer = d
+		}
 	}
 	return c, nil
 }
@@ -128,10 +139,12 @@ func newTransport(d *dialer) (*http.Transport, error) {
 	return t, nil
 }
 
-// CloseIdle closes the connections that nobody uses.
+// CloseIdle closes the connections that nobody uses, those of identities
+// included.
 func (c *Client) CloseIdle() {
 	c.public.CloseIdleConnections()
 	c.own.CloseIdleConnections()
+	c.identities.closeIdle()
 }
 
 // Request is one request.
@@ -145,6 +158,13 @@ type Request struct {
 	// Timeout is the time for everything, from the name's look-up to the end
 	// of what is read of the answer. 0: DefaultTimeout.
 	Timeout time.Duration
+	// Identity is the endpoint's own client certificate and roots; nil: none.
+	Identity *Identity
+	// Whole asks for the answer's whole body, of at most so many bytes: one
+	// that is longer, broken off or not complete in time is an *Error with the
+	// step response. 0: the verdict is in the header block, and a start of the
+	// body is kept.
+	Whole int
 }
 
 // Response is a complete header block and the start of the body.
@@ -157,6 +177,9 @@ type Response struct {
 	Body string
 	// RetryAfter is the field of that name, empty when absent.
 	RetryAfter string
+	// Whole is the whole body as it came, when it was asked for; Body is empty
+	// then. It is nil for status 101, which has none.
+	Whole []byte
 }
 
 // Header is one field.
@@ -164,7 +187,8 @@ type Header struct{ Name, Value string }
 
 // Do sends the request, at most once, and returns when the answer's body has
 // ended, when enough of it is read, or when the time is over. A complete
-// header block is an answer, whatever the body does after it.
+// header block is an answer, whatever the body does after it, unless the whole
+// body was asked for.
 //
 // Its error is always an *Error. When ctx was cancelled it unwraps to
 // context.Canceled, and nothing is known about what the receiver did.
@@ -199,6 +223,13 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if r.Target.own {
 		transport = c.own
 	}
+	if r.Identity != nil {
+		var err error
+		if transport, err = r.Identity.transport(c, r.Target.own); err != nil {
+			defer x.end(true)
+			return nil, &Error{StepConnect, "the connection cannot be prepared", err}
+		}
+	}
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		defer x.end(true)
@@ -209,11 +240,45 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if v := resp.Header["Retry-After"]; len(v) > 0 {
 		out.RetryAfter = v[0]
 	}
-	if resp.StatusCode != http.StatusSwitchingProtocols { // its body is the bare connection, which knows no deadline
+	switch {
+	case resp.StatusCode == http.StatusSwitchingProtocols: // its body is the bare connection, which knows no deadline
+	case r.Whole > 0:
+		out.Whole, err = wholeBody(resp, r.Whole)
+		if err == nil && endless(resp) {
+			// Its end is the connection's, and when the time is over that may be
+			// our own doing: the receiver closes when we begin to.
+			err = x.Err()
+		}
+	default:
 		out.Body = c.keepBody(resp.Body)
 	}
 	resp.Body.Close()
+	if err != nil {
+		return nil, x.bodyFault(err)
+	}
 	return out, nil
+}
+
+// wholeBody reads a body to its end. One that announces to be too long is not
+// read at all.
+func wholeBody(resp *http.Response, limit int) ([]byte, error) {
+	if resp.ContentLength > int64(limit) {
+		return nil, tooLarge(limit)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(b) > limit:
+		return nil, tooLarge(limit)
+	}
+	return b, nil
+}
+
+// endless tells whether a body has no end of its own. Source: RFC 9112 6.3,
+// item 8.
+func endless(resp *http.Response) bool {
+	return resp.ProtoMajor == 1 && resp.ContentLength < 0 && len(resp.TransferEncoding) == 0
 }
 
 // keepBody reads at most MaxRead bytes and returns their start. Errors end

@@ -24,6 +24,8 @@ type dialer struct {
 	refused func(rule string)
 	tls     *tls.Config
 	own     bool // for targets under our own inspector: any address may be dialled
+
+	certificate *tls.Certificate // for a receiver that asks for one; nil: none
 }
 
 // plain opens a connection without TLS.
@@ -53,12 +55,22 @@ func (d *dialer) secure(ctx context.Context, _, address string) (net.Conn, error
 		return nil, err
 	}
 	x.reach(phaseTLS)
+	sock := newSocket(raw, d.certificate)
 	cfg := d.tls.Clone()
 	cfg.ServerName = host
-	conn := tls.Client(raw, cfg)
+	// Not by cfg.Certificates: a certificate whose issuer the receiver does
+	// not list would silently stay here, and the receiver may know better.
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		sock.asked.Store(true)
+		if d.certificate != nil {
+			return d.certificate, nil
+		}
+		return new(tls.Certificate), nil
+	}
+	conn := tls.Client(sock, cfg)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, tlsFault(err)
+		_ = sock.Close() // the fault is the handshake's
+		return nil, tlsFault(sock, err)
 	}
 	x.reach(phaseRequest)
 	return conn, nil

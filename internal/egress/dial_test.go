@@ -218,7 +218,8 @@ func TestE5_ownListener(t *testing.T) {
 			})
 			// What a stored configuration may hold although it would be refused now.
 			before := testGuard(t, Policy{Allow: []string{"127.0.0.0/8"}, AllowHTTP: true})
-			for range 2 {
+			ident := mustIdentity(t, credentials{}, string(a.pem()))
+			for _, ident := range []*Identity{nil, ident, nil, ident} {
 				for _, tt := range []struct {
 					path string
 					own  bool
@@ -232,7 +233,7 @@ func TestE5_ownListener(t *testing.T) {
 						}
 					}
 					told = ""
-					resp, err := c.Do(t.Context(), &Request{Target: target, Body: []byte("{}"), Timeout: 10 * time.Second})
+					resp, err := c.Do(t.Context(), &Request{Target: target, Body: []byte("{}"), Identity: ident, Timeout: 10 * time.Second})
 					if tt.own != (err == nil) || tt.own && resp.Status != 200 || !tt.own && told != "own_address" {
 						t.Errorf("%s: got %v, %v, rule %q, want an answer: %v", url, resp, err, told, tt.own)
 					}

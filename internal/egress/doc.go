@@ -5,7 +5,9 @@
 // dialled: after the name is resolved, once, and before the connect, so no
 // second look-up can disagree with the first. The Client sends at most one
 // request per call and comes back within the call's time, whatever the
-// receiver does, having read at most 16 KiB of the answer's body.
+// receiver does, having read at most 16 KiB of the answer's body, or what the
+// caller that wants it whole allows. An Identity is an endpoint's own client
+// certificate and roots, with connections of its own.
 //
 // It refuses to follow redirects, to keep cookies, to read proxy settings
 // from the environment, to decompress, to re-send by itself, to speak TLS

@@ -128,6 +128,9 @@ func (x *exchange) end(failed bool) {
 	cutOff := !x.cancel(context.Canceled)
 	x.mu.Lock()
 	x.ended = true
+	if s := socketOf(x.conn); s != nil && !failed {
+		s.answered.Store(true)
+	}
 	if !failed || !cutOff {
 		x.timer.Stop()
 		x.conn = nil
@@ -172,7 +175,32 @@ func (x *exchange) fault(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	return exchangeFault(step, x.Err() != nil, err)
+	expired := x.Err() != nil
+	x.mu.Lock()
+	conn := x.conn
+	x.mu.Unlock()
+	sock := socketOf(conn)
+	if sock == nil || expired {
+		return exchangeFault(step, expired, err)
+	}
+	if sock.refused(conn.(*tls.Conn), err) {
+		return certificateFault(sock, err)
+	}
+	return hinted(sock, exchangeFault(step, false, err))
+}
+
+// bodyFault explains why a body that was asked for whole is not there.
+func (x *exchange) bodyFault(err error) *Error {
+	if errors.Is(x.caller.Err(), context.Canceled) {
+		return &Error{StepResponse, "the attempt was called off", context.Canceled}
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	if x.Err() != nil {
+		return &Error{StepResponse, "the answer did not end within the time allowed", err}
+	}
+	return &Error{StepResponse, "the receiver broke off its answer", err}
 }
 
 // Deadline is the attempt's. An earlier one of the caller's is kept by the

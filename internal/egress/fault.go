@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"syscall"
@@ -19,7 +20,8 @@ const (
 	StepResponse = "response"
 )
 
-// Error is why no complete header block arrived. Its text is ours alone: no
+// Error is why no complete header block arrived, or not the whole body that
+// was asked for. Its text is ours alone: no
 // URL, no header, no byte of the receiver's.
 type Error struct {
 	Step   string // dns, connect, tls, request or response
@@ -84,14 +86,10 @@ func connectFault(err error) *Error {
 	return &Error{StepConnect, reason, err}
 }
 
-// alertProtocolVersion is what a server answers that knows no TLS version of
-// ours. Source: RFC 8446 6.2, protocol_version(70).
-const alertProtocolVersion = 70
-
-// tlsFault explains why a handshake failed.
-func tlsFault(err error) *Error {
+// tlsFault explains why a handshake on a socket failed.
+func tlsFault(s *socket, err error) *Error {
 	reason := "the TLS handshake failed"
-	alert, alerted := errors.AsType[tls.AlertError](err)
+	alert, alerted := remoteAlert(err)
 	_, plain := errors.AsType[tls.RecordHeaderError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	_, name := errors.AsType[x509.HostnameError](err)
@@ -108,8 +106,10 @@ func tlsFault(err error) *Error {
 		reason = "the receiver's certificate is not valid"
 	case plain:
 		reason = "the receiver does not speak TLS"
-	case alerted && uint8(alert) == alertProtocolVersion:
+	case alerted && alert == alertProtocolVersion:
 		reason = "the receiver does not offer TLS 1.2 or newer"
+	case alerted && s.undecided() && aboutCertificate(alert):
+		return certificateFault(s, err)
 	case alerted:
 		reason = "the receiver refused the TLS handshake"
 	case timedOut(err):
@@ -117,7 +117,37 @@ func tlsFault(err error) *Error {
 	case brokenOff(err):
 		reason = "the receiver closed the connection during the TLS handshake"
 	}
-	return &Error{StepTLS, reason, err}
+	return hinted(s, &Error{StepTLS, reason, err})
+}
+
+// certificateFault explains that a receiver refuses us for our client
+// certificate.
+func certificateFault(s *socket, err error) *Error {
+	if s.given {
+		return &Error{StepTLS, "the receiver refused our client certificate", err}
+	}
+	return &Error{StepTLS, "the receiver asks for a client certificate", err}
+}
+
+// hinted adds to an error what may be its reason: some receivers close the
+// connection without a word when they get no certificate.
+func hinted(s *socket, e *Error) *Error {
+	if s.undecided() && !s.given && brokenOff(e.Err) {
+		e.Reason += "; it had asked for a client certificate"
+	}
+	return e
+}
+
+// tooLarge explains why a body is not read.
+func tooLarge(limit int) *Error {
+	size := fmt.Sprintf("%d bytes", limit)
+	switch {
+	case limit%(1<<20) == 0:
+		size = fmt.Sprintf("%d MiB", limit>>20)
+	case limit%(1<<10) == 0:
+		size = fmt.Sprintf("%d KiB", limit>>10)
+	}
+	return &Error{StepResponse, "the answer is larger than " + size, nil}
 }
 
 // exchangeFault explains why a request on an open connection gave no complete

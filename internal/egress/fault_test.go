@@ -77,7 +77,7 @@ func behaviours() []behaviour {
 		{name: "has an expired certificate", prep: func(t *testing.T, a *authority, r *receiver) {
 			r.tls.Certificates = []tls.Certificate{a.issue(t, time.Now().Add(-time.Minute))}
 		}, handle: asked(hold), steps: inTLS, unsent: true},
-		{name: "asks for a certificate of ours", prep: func(_ *testing.T, _ *authority, r *receiver) { r.tls.ClientAuth = tls.RequireAnyClientCert }, handle: asked(hold), steps: sending, unsent: true},
+		{name: "asks for a certificate of ours", prep: func(_ *testing.T, _ *authority, r *receiver) { r.tls.ClientAuth = tls.RequireAnyClientCert }, handle: asked(hold), steps: inTLS, unsent: true},
 
 		// The request.
 		{name: "closes after the handshake", handle: secured(func(*line) {}), steps: sending, unsent: true},
