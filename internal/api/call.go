@@ -323,6 +323,7 @@ type reply struct {
 	media    string // of raw; empty: JSON
 	location string
 	policy   string       // Content-Security-Policy, where it is not the strictest
+	cache    string       // Cache-Control, where the answer may be kept
 	handler  http.Handler // instead of all others
 }
 
@@ -355,6 +356,9 @@ func (s *server) write(w http.ResponseWriter, r *http.Request, c *call, rep repl
 	}
 	if rep.policy != "" {
 		w.Header().Set("Content-Security-Policy", rep.policy)
+	}
+	if rep.cache != "" {
+		w.Header().Set("Cache-Control", rep.cache)
 	}
 	send(w, r, rep.status, media, b)
 }

@@ -28,6 +28,10 @@ func eventTypes() []string {
 	return out
 }
 
+func signatures() []string {
+	return []string{subscription.SignatureV1, subscription.SignatureV1a}
+}
+
 // byName returns the components by their names.
 func byName(cs []component) map[string]*schema {
 	m := make(map[string]*schema, len(cs))
@@ -43,6 +47,7 @@ func components() []component {
 	cs = append(cs, errorComponents()...)
 	cs = append(cs, tokenComponents()...)
 	cs = append(cs, endpointComponents()...)
+	cs = append(cs, keyComponents()...)
 	cs = append(cs, consentComponents()...)
 	cs = append(cs, lookBackComponents()...)
 	cs = append(cs, inspectorComponents()...)
@@ -135,11 +140,14 @@ func endpointComponents() []component {
 		may("eventTypes", list(str("").of(eventTypes()...))),
 		must("authentication", ref("Authentication")),
 		may("retrySchedule", list(str("").like("5s"))), may("timeoutSeconds", integer("")), may("rateLimit", integer("")), may("maxInFlight", integer("")),
-		may("description", str("")), may("metadata", mapOf("")), must("onBacklog", str("").of("all", "latest")),
+		may("description", str("")), may("metadata", mapOf("")), must("onBacklog", str("").of("all", "latest")), must("signatures", list(str("").of(signatures()...)).saying("The kinds of signature that each delivery carries.")),
 		must("backlog", backlog), must("discarded", integer("Since it was last paused by its owner.").like(0)), must("circuit", circuit),
 		may("authorisation", shown("For tokens that we get and renew: whether there is one.",
-			must("state", str("`held`: we try again by ourselves; `needs_reauthorisation`: new credentials are needed. Until then deliveries are held and use up no attempt.").of("authorised", "held", "needs_reauthorisation")),
-			must("since", instant("")), may("reason", str("In plain words.")))),
+			must("state", str("`authorised`: there is a token, or nothing speaks against getting one. `held`: none is to be had now, and we try again by ourselves. `needs_reauthorisation`: the credentials were refused, "+
+				"and their owner must give new ones. In the last two nothing is sent: deliveries wait, in order, as `held`, and use up no attempt.").of("authorised", "held", "needs_reauthorisation")),
+			must("since", instant("When that state began.")), may("reason", str("Why there is no token, in plain words.")),
+			may("nextAt", instant("When we ask for a token again; absent when we do not.").like(nil)), may("lastExchange", ref("TokenExchange").saying("The request for a token that failed last."))).
+			like(object{{"state", "authorised"}, {"since", "2026-01-31T12:00:00.000Z"}})),
 		must("createdAt", instant("")), must("updatedAt", instant("")),
 	}
 	authInput := func(required bool) *schema {
@@ -151,7 +159,7 @@ func endpointComponents() []component {
 				may("location", str("").of("header", "query")), may("key", str("The header's or the parameter's name.").between(1, subscription.MaxAPIKeyName)),
 				may("value", str("A secret.").between(1, subscription.MaxAPIKeyValue).orNull()), may("valueSet", flag()))),
 			may("token", str("For `token`: a static bearer, or the first one beside a `refreshToken`. A secret.").between(1, subscription.MaxToken).orNull()), may("tokenSet", flag()),
-			may("refreshToken", str("For `token`: exchanged for a bearer at `refreshUrl`, at once and after each 401. A secret.").between(1, subscription.MaxToken).orNull()), may("refreshTokenSet", flag()),
+			may("refreshToken", str("For `token`: exchanged for a bearer at `refreshUrl`, at once and after each 401. When the server replaces it, the replacement is kept until another one is given here. A secret.").between(1, subscription.MaxToken).orNull()), may("refreshTokenSet", flag()),
 			may("refreshUrl", url("Beside `refreshToken`.")), may("clientId", str("Beside `refreshToken`, where the server wants it.").between(1, subscription.MaxClientID)),
 			may("clientSecret", str("Beside `clientId`. A secret.").between(1, subscription.MaxClientSecret).orNull()), may("clientSecretSet", flag()),
 			may("oauth2Auth", taken("For `oauth2`.",
@@ -162,6 +170,10 @@ func endpointComponents() []component {
 				may("audience", str("").atMost(subscription.MaxAudience)))),
 			may("basicAuth", taken("For `basic`.",
 				may("user", str("Without a colon.").between(1, subscription.MaxUser)), may("password", str("A secret.").between(1, subscription.MaxPassword).orNull()), may("passwordSet", flag()))),
+			may("mtls", taken("Beside any `authType`: our client certificate for `url` and the token endpoint, and whose certificates are trusted there.",
+				may("certificate", str("Certificates in PEM, the client's own first. RSA keys have at least 2048 bits.").between(1, subscription.MaxCertificate).orNull()),
+				may("privateKey", str("That of the first certificate, in PEM, not encrypted; given with it or not at all. A secret.").between(1, subscription.MaxPrivateKey).orNull()), may("privateKeySet", flag()),
+				may("caCertificate", str("Certificates in PEM that are trusted beside the public roots and the operator's.").between(1, subscription.MaxCertificate).orNull())).orNull()),
 		)
 	}
 	input := func(creating bool) []property {
@@ -178,6 +190,7 @@ func endpointComponents() []component {
 			may("maxInFlight", integer("Requests on the wire at a time.").between(1, subscription.MaxInFlightLimit)),
 			may("description", str("").atMost(subscription.MaxDescription)), may("metadata", mapOf("Yours; at most 20 members.").atMost(subscription.MaxMetadata)),
 			may("onBacklog", str("`latest`: of the states that wait only the newest is sent. For effective-permission only.").of("all", "latest").or("all")),
+			may("signatures", list(str("").of(signatures()...)).saying("`v1`, always there: HMAC-SHA256 under the subscription's secret. `v1a`: Ed25519 under the application's signing key, verified with its public half alone. `[\"v1\"]` unless given.").between(1, 2).noTwice()),
 			may("discard", boolean("With `status` `paused` on a suspended subscription: make it an owner's pause, which discards what waits.")),
 		}
 	}
@@ -207,6 +220,7 @@ func endpointComponents() []component {
 			may("oauth2Auth", shown("", must("grantType", str("").of("client-credentials")), must("authenticationUrl", str("")), must("contentType", str("")), must("clientId", str("")),
 				must("clientSecret", hidden("Never shown.")), must("clientSecretSet", boolean("")), may("scope", str("")), must("clientAuthMethod", str("")), may("audience", str("")))),
 			may("basicAuth", shown("", must("user", str("")), must("password", hidden("Never shown.")), must("passwordSet", boolean("")))),
+			may("mtls", shown("Beside any `authType`.", may("certificate", str("PEM.")), may("privateKey", hidden("Never shown.")), may("privateKeySet", boolean("")), may("caCertificate", str("PEM.")))),
 		).like(object{{"authType", "none"}})},
 		{"Subscription", shown("", sub...)},
 		{"SubscriptionCreated", shown("", append(sub[:len(sub):len(sub)], must("signingSecret", secret))...)},
@@ -218,7 +232,7 @@ func endpointComponents() []component {
 		{"Replay", shown("", must("replayId", str("").like("rpl_06f3z8m1q4t7w0x2y5b8c1d4e7")), must("count", integer("How many deliveries were chosen.").like(12)))},
 		{"Trial", shown("",
 			must("delivered", boolean("")), must("step", step()), must("durationMs", number("").like(12.5)), may("reason", str("In plain words.")),
-			must("request", ref("SentRequest")), may("response", ref("SentResponse")))},
+			must("request", ref("SentRequest")), may("response", ref("SentResponse")), may("token", ref("TokenExchange").saying("The request for a token that was made for it.")))},
 	}
 }
 
@@ -281,6 +295,20 @@ func consentComponents() []component {
 	}
 }
 
+func keyComponents() []component {
+	const id = "key_06f3z8m1q4t7w0x2y5b8c1d4e7"
+	return []component{
+		{"SigningKeys", shown("", must("items", list(shown("",
+			must("keyId", str("Also the `kid` in the key set.").like(id)), must("publicKey", str("Of Standard Webhooks: verifies `v1a` signatures.").like("whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")),
+			must("createdAt", instant("")), may("expiresAt", instant("When it stops signing; absent for the current one.").like(nil))))))},
+		{"KeySet", shown("A JWK set (RFC 7517).", must("keys", list(shown("An Ed25519 key (RFC 8037).",
+			must("kty", str("").of("OKP")), must("crv", str("").of("Ed25519")), must("x", str("The 32 bytes of the key in base 64 for URLs, without padding.").like("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")),
+			must("use", str("").of("sig")), must("alg", str("").of("EdDSA")), must("kid", str("The `keyId`.").like(id))))))},
+		{"KeyRotation", shown("", must("keyId", str("Names the master key that seals now, without giving it away.").like("5b1f6a0c2d3e4f56")),
+			must("records", integer("How many records were sealed anew.").like(1234)))},
+	}
+}
+
 func lookBackComponents() []component {
 	delivery := []property{
 		must("deliveryId", str("").like("dlv_0hk6…")), must("eventId", str("Sent as `webhook-id`.").like("evt_06f3z8m1q4t7w0x2y5b8c1d4e7")),
@@ -302,7 +330,21 @@ func lookBackComponents() []component {
 		{"Attempt", shown("",
 			must("attempt", integer("From 1; numbered on over replays.").like(1)), must("at", instant("")), must("durationMs", number("").like(12.5)),
 			may("status", integer("Of the answer, when there was one.").like(204)), must("step", step()), may("reason", str("In plain words.")),
-			must("request", ref("SentRequest")), may("response", ref("SentResponse")))},
+			must("request", ref("SentRequest")), may("response", ref("SentResponse")), may("token", ref("TokenExchange").saying("The request for a token that was made for this attempt.")))},
+		{"TokenExchange", shown("A request for a token and its answer, secrets and tokens masked.",
+			must("at", instant("")), must("durationMs", number("").like(12.5)), must("step", step()), may("reason", str("In plain words; absent when a token came.")),
+			must("request", ref("SentRequest")), may("response", ref("SentResponse"))).like(object{
+			{"at", "2026-01-31T12:00:00.000Z"}, {"durationMs", 41.2}, {"step", "response"},
+			{"request", object{
+				{"method", "POST"}, {"url", "https://localhost:8080/oauth/token"},
+				{"headers", object{{"Accept", "application/json"}, {"Authorization", "Basic ***"}, {"Content-Type", "application/x-www-form-urlencoded"}}},
+				{"body", "grant_type=client_credentials&scope=openid"},
+			}},
+			{"response", object{
+				{"status", 200}, {"headers", object{{"Content-Type", "application/json"}}},
+				{"body", `{"access_token":"***","token_type":"Bearer","expires_in":3600}`},
+			}},
+		})},
 		{"SentRequest", shown("A request as it was sent, its secrets masked.",
 			must("method", str("").like("POST")), must("url", str("").like("https://my-subscription/updates")), must("headers", headers), must("body", str("").like("{}")))},
 		{"SentResponse", shown("What was answered.", must("status", integer("").like(204)), must("headers", headers), must("body", str("The first 4 KiB.").like("")))},

@@ -3,8 +3,12 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 )
@@ -80,12 +85,30 @@ func TestSourceB(t *testing.T) {
 	w := newWorld(t)
 	made := w.our("POST", "/v1/subscriptions", `{"url":"https://my-subscription/updates"}`).want(201)
 	path := "/v1/subscriptions/" + made.text("subscriptionId")
-	for _, e := range subscriptionExamples() {
+	files := map[string]string{
+		"none": "none", "apiKeyHeader": "api-key-header", "apiKeyQuery": "api-key-query", "token": "bearer", "oauth2": "oauth2", "salesforce": "salesforce",
+	}
+	examples := subscriptionExamples()
+	if len(examples) != len(files) {
+		t.Fatalf("got %d examples, want the source's %d", len(examples), len(files))
+	}
+	for _, e := range examples {
 		b, err := encode(e.value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := w.our("PUT", path, string(b)).want(200)
+		source, err := os.ReadFile(filepath.Join("..", "wire", "testdata", "source", files[e.name]+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var documented, original any
+		if err := errors.Join(json.Unmarshal(b, &documented), json.Unmarshal(source, &original)); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(documented, original) {
+			t.Errorf("%s: the document says %s, want the source's %s", e.name, b, source)
+		}
+		a := w.our("PUT", path, string(source)).want(200)
 		if a.text("name") != "my-subscription" || a.text("signingSecret") != "" {
 			t.Errorf("%s: got %s", e.name, a.body)
 		}
@@ -643,6 +666,8 @@ func TestSecrets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	given := []string{"s3cret-password", "s3cret-key", "s3cret-token", "s3cret-refresh", "s3cret-client", "s3cret-oauth"}
+	certificate, key := newPair(t)
+	given = append(given, strings.Split(key, "\n")[1], strings.Trim(quote(t, key), `"`))
 	in := w.our("POST", "/api/smart-keys/interceptors", `{"endpoint":"https://receiver.example/i","isAuthenticated":true,"authenticationType":"BASIC","user":"u","password":"s3cret-password","type":"DATA"}`).want(201)
 	paths := []string{"/api/smart-keys/interceptors/" + in.text("id")}
 	secrets := []string{in.text("signingSecret")}
@@ -653,8 +678,9 @@ func TestSecrets(t *testing.T) {
 		`{"authType":"token","token":"s3cret-token","refreshToken":"s3cret-refresh","refreshUrl":"https://a.example/t","clientId":"c","clientSecret":"s3cret-client"}`,
 		`{"authType":"oauth2","oauth2Auth":{"grantType":"client-credentials","authenticationUrl":"https://a.example/t","clientId":"c","clientSecret":"s3cret-oauth"}}`,
 		`{"authType":"basic","basicAuth":{"user":"u","password":"s3cret-password"}}`,
+		`{"authType":"none","mtls":{"certificate":` + quote(t, certificate) + `,"privateKey":` + quote(t, key) + `}}`,
 	} {
-		a := w.our("POST", "/v1/subscriptions", `{"url":"https://receiver.example/s","eventTypes":["consent.created"],"authentication":`+auth+`}`).want(201)
+		a := w.our("POST", "/v1/subscriptions", `{"url":"https://receiver.example/s","signatures":["v1","v1a"],"eventTypes":["consent.created"],"authentication":`+auth+`}`).want(201)
 		if strings.Contains(string(a.body), "s3cret-") {
 			t.Errorf("the answer to its creation holds a secret: %s", a.body)
 		}
@@ -662,17 +688,25 @@ func TestSecrets(t *testing.T) {
 		secrets = append(secrets, a.text("signingSecret"))
 	}
 	w.our("POST", "/v1/consents", dataConsent).want(201)
+	pairs, err := w.store.SigningKeys(context.Background(), access.ID(w.ours.application))
+	if err != nil || len(pairs) != 1 {
+		t.Fatalf("got %d key pairs, %v, want one", len(pairs), err)
+	}
+	given = append(given, pairs[0].PrivateKey.Reveal(), strings.TrimPrefix(pairs[0].PrivateKey.Reveal(), "whsk_")[:40])
 	w.mu.Lock()
 	w.answers = nil // from here on nothing is made
 	w.mu.Unlock()
 	for _, p := range paths {
 		w.our("GET", p, "").want(200)
 		w.our("POST", p+"/test", "").want(200)
-		for _, content := range []string{`{"url":"http://s3cret-token@x/","endpoint":"s3cret-key","authentication":{"authType":"token","token":"s3cret-token\u0000"}}`, `{"s3cret`, `{"password":["s3cret-password"]}`} {
+		for _, content := range []string{`{"url":"http://s3cret-token@x/","endpoint":"s3cret-key","authentication":{"authType":"token","token":"s3cret-token\u0000"}}`, `{"s3cret`, `{"password":["s3cret-password"]}`,
+			`{"url":"https://a.example","authentication":{"authType":"none","mtls":{"certificate":` + quote(t, key) + `,"privateKey":` + quote(t, key+certificate) + `}}}`} {
 			w.our("PUT", p, content).want(400)
 		}
 	}
-	for _, list := range []string{"/v1/subscriptions", "/api/smart-keys/interceptors", "/v1/deliveries", "/v1/events", "/v1/consents"} {
+	w.our("POST", "/v1/signing-keys/rotate", "").want(200)
+	w.call("GET", "/.well-known/consentwire/"+w.ours.application+"/jwks.json", "", "").want(200)
+	for _, list := range []string{"/v1/signing-keys", "/v1/subscriptions", "/api/smart-keys/interceptors", "/v1/deliveries", "/v1/events", "/v1/consents"} {
 		w.our("GET", list, "").want(200)
 	}
 	for _, d := range w.our("GET", "/v1/deliveries", "").items() {

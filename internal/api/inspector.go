@@ -11,6 +11,7 @@ import (
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/sink"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/wire"
 )
 
 type binBody struct {
@@ -27,17 +28,17 @@ type binBody struct {
 }
 
 type keptBody struct {
-	RequestID string `json:"requestId"`
-	At        string `json:"at"`
-	Method    string `json:"method"`
-	Path      string `json:"path"`
-	Query     string `json:"query"`
-	Headers   object `json:"headers"`
-	Body      string `json:"body"`
-	Size      int    `json:"size"`
-	Truncated bool   `json:"truncated"`
-	Signature string `json:"signature"`
-	Status    int    `json:"status"` // what the bin answered
+	RequestID string      `json:"requestId"`
+	At        string      `json:"at"`
+	Method    string      `json:"method"`
+	Path      string      `json:"path"`
+	Query     string      `json:"query"`
+	Headers   wire.Fields `json:"headers"`
+	Body      string      `json:"body"`
+	Size      int         `json:"size"`
+	Truncated bool        `json:"truncated"`
+	Signature string      `json:"signature"`
+	Status    int         `json:"status"` // what the bin answered
 }
 
 func (s *server) binOf(b store.Bin) binBody {
@@ -153,7 +154,7 @@ func (s *server) listKept(c *call) (reply, error) {
 func keptOf(r sink.Request) keptBody {
 	return keptBody{
 		RequestID: r.ID, At: event.Format(r.At), Method: r.Method, Path: r.Path, Query: r.Query,
-		Headers: headersOf(r.Headers), Body: r.Body, Size: r.Size, Truncated: r.Truncated,
+		Headers: wire.Fields(r.Headers), Body: r.Body, Size: r.Size, Truncated: r.Truncated,
 		Signature: string(r.Signature), Status: r.Status,
 	}
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/body"
@@ -12,6 +11,7 @@ import (
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/subscription"
+	"github.com/consentwire/consentwire/internal/wire"
 )
 
 type eventBody struct {
@@ -76,75 +76,32 @@ type deliveryBody struct {
 }
 
 type attemptBody struct {
-	Attempt    int           `json:"attempt"`
-	At         string        `json:"at"`
-	DurationMs float64       `json:"durationMs"`
-	Status     int           `json:"status,omitempty"`
-	Step       string        `json:"step"`
-	Reason     string        `json:"reason,omitempty"`
-	Request    requestBody   `json:"request"`
-	Response   *responseBody `json:"response,omitempty"`
-}
-
-type requestBody struct {
-	Method  string `json:"method"`
-	URL     string `json:"url"`
-	Headers object `json:"headers"`
-	Body    string `json:"body"`
-}
-
-type responseBody struct {
-	Status  int    `json:"status"`
-	Headers object `json:"headers"`
-	Body    string `json:"body"`
+	Attempt    int                `json:"attempt"`
+	At         string             `json:"at"`
+	DurationMs float64            `json:"durationMs"`
+	Status     int                `json:"status,omitempty"`
+	Step       string             `json:"step"`
+	Reason     string             `json:"reason,omitempty"`
+	Request    wire.RequestBody   `json:"request"`
+	Response   *wire.ResponseBody `json:"response,omitempty"`
+	Token      *wire.ExchangeBody `json:"token,omitempty"`
 }
 
 type trialBody struct {
-	Delivered  bool          `json:"delivered"`
-	Step       string        `json:"step"`
-	DurationMs float64       `json:"durationMs"`
-	Reason     string        `json:"reason,omitempty"`
-	Request    requestBody   `json:"request"`
-	Response   *responseBody `json:"response,omitempty"`
+	Delivered  bool               `json:"delivered"`
+	Step       string             `json:"step"`
+	DurationMs float64            `json:"durationMs"`
+	Reason     string             `json:"reason,omitempty"`
+	Request    wire.RequestBody   `json:"request"`
+	Response   *wire.ResponseBody `json:"response,omitempty"`
+	Token      *wire.ExchangeBody `json:"token,omitempty"`
 }
 
 func trialOf(t delivery.Trial) trialBody {
 	return trialBody{
-		Delivered: t.Delivered, Step: string(t.Step), DurationMs: milliseconds(t.Duration), Reason: t.Reason,
-		Request: requestOf(t.Request), Response: responseOf(t.Response),
+		Delivered: t.Delivered, Step: string(t.Step), DurationMs: wire.Milliseconds(t.Duration), Reason: t.Reason,
+		Request: wire.Request(t.Request), Response: wire.Response(t.Response), Token: wire.Exchange(t.Token),
 	}
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-func requestOf(r delivery.Request) requestBody {
-	return requestBody{Method: r.Method, URL: r.URL, Headers: headersOf(r.Headers), Body: r.Body}
-}
-
-func responseOf(r *delivery.Response) *responseBody {
-	if r == nil {
-		return nil
-	}
-	return &responseBody{Status: r.Status, Headers: headersOf(r.Headers), Body: r.Body}
-}
-
-// headersOf returns fields as an object in their order. Fields of one name,
-// in whatever case, are one member with their values joined by commas.
-// Source: RFC 9110 section 5.3.
-func headersOf(hs []delivery.Header) object {
-	out := object{}
-	at := make(map[string]int, len(hs))
-	for _, h := range hs {
-		key := strings.ToLower(h.Name)
-		if i, twice := at[key]; twice {
-			before, _ := out[i].value.(string)
-			out[i].value = before + ", " + h.Value
-			continue
-		}
-		at[key] = len(out)
-		out = append(out, member{h.Name, h.Value})
-	}
-	return out
 }
 
 func deliveryOf(v delivery.View) deliveryBody {
@@ -167,8 +124,9 @@ func (s *server) detailOf(d delivery.Detail) deliveryBody {
 	agent := delivery.UserAgent(s.Version)
 	for _, a := range d.Attempts {
 		b.Attempts = append(b.Attempts, attemptBody{
-			Attempt: a.N, At: event.Format(a.At), DurationMs: milliseconds(a.Duration), Status: a.Status,
-			Step: string(a.Step), Reason: a.Reason, Request: requestOf(d.Request(a, agent)), Response: responseOf(a.Response),
+			Attempt: a.N, At: event.Format(a.At), DurationMs: wire.Milliseconds(a.Duration), Status: a.Status,
+			Step: string(a.Step), Reason: a.Reason, Request: wire.Request(d.Request(a, agent)), Response: wire.Response(a.Response),
+			Token: wire.Exchange(a.Token),
 		})
 	}
 	return b

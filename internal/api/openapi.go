@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -185,7 +186,7 @@ func (op *operation) responses(components map[string]*schema) object {
 		}
 		switch {
 		case a.schema != "":
-			r = append(r, member{"content", object{{mediaJSON, object{{"schema", ref(a.schema).node()}, {"example", ref(a.schema).sample(components)}}}}})
+			r = append(r, member{"content", object{{cmp.Or(a.media, mediaJSON), object{{"schema", ref(a.schema).node()}, {"example", ref(a.schema).sample(components)}}}}})
 		case a.media != "":
 			r = append(r, member{"content", object{{a.media, object{{"schema", object{{"type", "string"}}}}}}})
 		}

@@ -67,8 +67,9 @@ type example struct {
 type answer struct {
 	status int
 	text   string
-	schema string // a component; empty: no body
-	media  string // where it is not JSON
+	schema string // a component; empty: no body, or one that has none
+	media  string // where it is not application/json
+	cache  string // Cache-Control, where it is not no-store
 }
 
 // applicationParam is how the operator names an application.
@@ -157,6 +158,7 @@ const (
 	tagTokens        = "Access tokens"
 	tagInterceptors  = "Interceptors"
 	tagSubscriptions = "Subscriptions"
+	tagSigningKeys   = "Signing keys"
 	tagConsents      = "Consents"
 	tagEvents        = "Events and deliveries"
 	tagInspector     = "Request inspector"
@@ -170,6 +172,7 @@ func tags() [][2]string {
 		{tagTokens, "Exchange a client ID and a client secret for an access token. Every other call carries it as `Authorization: Bearer <access_token>`."},
 		{tagInterceptors, "Register where the lifecycle events of consents go, by their type DATA or PAYMENT. Bodies arrive as `{\"event\",\"data\"}`."},
 		{tagSubscriptions, "Register where updates of a citizen's permissions and preferences go, or any listed event types, with the authentication that the receiver needs."},
+		{tagSigningKeys, "The Ed25519 key pairs that sign the deliveries of subscriptions with `\"signatures\":[\"v1\",\"v1a\"]`, beside each one's own secret. Receivers need only the public halves."},
 		{tagConsents, "Ask for a consent, decide on it, read it. Every change and its event are one commit; each consent ends exactly once."},
 		{tagEvents, "Look back: what happened, who was told, when, and what they answered. Send it again."},
 		{tagInspector, "Bins that take any request at `/inspect/{bin}/…`, show it, and answer as they are told: a receiver to try things with."},
@@ -184,6 +187,7 @@ func (s *server) operations() []operation {
 	ops = append(ops, s.tokenOperations()...)
 	ops = append(ops, s.interceptorOperations()...)
 	ops = append(ops, s.subscriptionOperations()...)
+	ops = append(ops, s.signingKeyOperations()...)
 	ops = append(ops, s.consentOperations()...)
 	ops = append(ops, s.lookBackOperations()...)
 	ops = append(ops, s.inspectorOperations()...)
@@ -222,7 +226,8 @@ func (s *server) tokenOperations() []operation {
 }
 
 const (
-	textTest = "Sends a `webhook.test` now, past the log and the lanes, and answers 200 whatever the receiver answered: with the exact request, its secrets masked, and the response. " +
+	textTest = "Sends a `webhook.test` now, past the log and the lanes, and answers 200 whatever the receiver answered: with the exact request, its secrets masked, and the response, " +
+		"and with the request for a token in `token`, when one was made. " +
 		"At most 10 at once and then one every 6 seconds per endpoint."
 	textRotate = "The new secret is shown this once. Both sign for 24 hours, so that the receiver can change over without a gap."
 	textReplay = "Choose by `eventIds`, or by the time of recording: `from` (inside), `to` (outside) and optionally the delivery's `status`. " +
@@ -322,8 +327,9 @@ func (s *server) subscriptionOperations() []operation {
 		{
 			id: "patchSubscription", method: "PATCH", path: one, scope: application, tag: tagSubscriptions,
 			summary: "Change a subscription",
-			text: "A merge patch (RFC 7396). A secret that is absent, or null beside its `…Set: true`, is kept; a new `authType` starts from nothing; " +
-				"a new host of `url`, `refreshUrl` or `authenticationUrl` needs the secrets again.",
+			text: "A merge patch (RFC 7396). A secret that is absent, or null beside its `…Set: true`, is kept; a new `authType` starts from nothing but `mtls`; " +
+				"a new host of `url`, `refreshUrl` or `authenticationUrl` needs the secrets again, a new `certificate` its `privateKey`. " +
+				"New credentials take effect at once: a token that was obtained with the former ones is forgotten.",
 			takes: patchBody("SubscriptionPatch",
 				example{"pause", "Pause: updates are discarded from now on", object{{"status", "paused"}}},
 				example{"resume", "Go on", object{{"status", "active"}}}),
@@ -350,6 +356,28 @@ func (s *server) subscriptionOperations() []operation {
 			text:    textReplay + " An `effective-permission` older than the newest delivered one is skipped and counted unless `includeStale`.",
 			takes:   jsonBody("ReplayInput", replayExamples()...),
 			answers: gives(202, "Replay", "How many are sent again."), errors: []int{409, 429}, serve: s.replay(st),
+		},
+	}
+}
+
+func (s *server) signingKeyOperations() []operation {
+	const base = "/v1/signing-keys"
+	return []operation{
+		{
+			id: "listSigningKeys", method: "GET", path: base, scope: application, tag: tagSigningKeys,
+			summary: "List signing keys", text: "Those that sign now, newest first: the current one, without `expiresAt`, and those that were rotated less than 24 hours ago. The first is made with the first subscription that asks for `v1a`.",
+			answers: gives(200, "SigningKeys", "The public halves."), serve: s.listSigningKeys,
+		},
+		{
+			id: "rotateSigningKey", method: "POST", path: base + "/rotate", scope: application, tag: tagSigningKeys,
+			summary: "Rotate the signing key", text: "Makes a new key pair. The former one signs beside it for 24 hours, so that receivers can change over without a gap.", takes: optionalBody(""),
+			answers: gives(200, "SigningKeys", "The public halves of those that sign now."), serve: s.rotateSigningKey,
+		},
+		{
+			id: "readKeySet", method: "GET", path: "/.well-known/consentwire/{applicationId}/jwks.json", scope: public, tag: tagSigningKeys,
+			summary: "Read the public keys of an application",
+			text:    "A JWK set (RFC 7517, RFC 8037) of the keys that sign now, `kid` being the `keyId`; empty when none does. Anybody may read it and keep it for five minutes.",
+			answers: []answer{{status: 200, text: "The key set.", schema: "KeySet", media: mediaJWKSet, cache: "public, max-age=300"}}, errors: []int{404}, serve: s.keySet,
 		},
 	}
 }
@@ -433,7 +461,7 @@ func (s *server) lookBackOperations() []operation {
 		},
 		{
 			id: "readDelivery", method: "GET", path: "/v1/deliveries/{id}", scope: application, tag: tagEvents, paramLen: maxDeliveryID,
-			summary: "Read a delivery", text: "With every attempt: the request with its secrets masked, the first 4 KiB of the answer, and the reason in plain words.",
+			summary: "Read a delivery", text: "With every attempt: the request with its secrets masked, the first 4 KiB of the answer, the request for a token that was made for it, and the reason in plain words.",
 			answers: gives(200, "DeliveryDetail", "The delivery."), serve: s.readDelivery,
 		},
 		{
@@ -539,6 +567,13 @@ func (s *server) serverOperations() []operation {
 			id: "readMetrics", method: "GET", path: "/metrics", scope: operatorOrLoopback, tag: tagServer, quiet: true,
 			summary: "Read the metrics", text: "In the Prometheus text format: with the operator's bearer, or from the server's own machine without a forwarding header.",
 			answers: []answer{{status: 200, text: "The metrics.", media: "text/plain"}}, errors: []int{404}, serve: s.metrics,
+		},
+		{
+			id: "rotateKeys", method: "POST", path: "/v1/keys/rotate", scope: operator, tag: tagServer,
+			summary: "Rotate the master key",
+			text: "Takes over a new master key, from its source or made anew in the data folder, and seals every secret and everything personal with it, while deliveries run. " +
+				"When it answers 200 nothing needs a former key any more. It may be called again after an error.",
+			takes: optionalBody(""), answers: gives(200, "KeyRotation", "The key that seals now."), errors: []int{409, 503}, serve: s.rotateKeys,
 		},
 		{
 			id: "readOpenAPI", method: "GET", path: "/openapi.json", scope: public, tag: tagServer,

@@ -68,11 +68,11 @@ func TestTable_scopes(t *testing.T) {
 	for _, op := range (&server{}).operations() {
 		want := application
 		switch {
-		case strings.HasPrefix(op.path, "/v1/applications"):
+		case strings.HasPrefix(op.path, "/v1/applications"), op.path == "/v1/keys/rotate":
 			want = operator
 		case op.path == "/metrics":
 			want = operatorOrLoopback
-		case slices.Contains([]string{"/healthz", "/readyz", "/openapi.json", "/oauth2/token", "/api/portal/onboard/v1/token"}, op.path), strings.HasPrefix(op.path, "/docs"):
+		case slices.Contains([]string{"/healthz", "/readyz", "/openapi.json", "/oauth2/token", "/api/portal/onboard/v1/token", "/.well-known/consentwire/{applicationId}/jwks.json"}, op.path), strings.HasPrefix(op.path, "/docs"):
 			want = public
 		}
 		if op.scope != want {

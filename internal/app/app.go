@@ -8,6 +8,7 @@ package app
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -23,6 +24,8 @@ type App struct {
 	store    store.Store
 	policy   consent.Policy
 	operator secret.Value
+	keys     KeyMaster
+	rotating sync.Mutex // held while the master key is rotated
 	throttle *throttle
 	running  *running
 }
@@ -32,6 +35,7 @@ type Options struct {
 	Store    store.Store
 	Policy   consent.Policy
 	Operator secret.Value // the operator's bearer; at least 32 characters
+	Keys     KeyMaster    // nil: this process cannot rotate the master key
 }
 
 // New returns the use cases.
@@ -40,6 +44,7 @@ func New(o Options) *App {
 		store:    o.Store,
 		policy:   o.Policy,
 		operator: o.Operator,
+		keys:     o.Keys,
 		throttle: newThrottle(),
 		running:  newRunning(),
 	}

@@ -47,6 +47,9 @@ func (a *App) CreateEndpoint(ctx context.Context, app access.ID, e subscription.
 		if n >= MaxEndpoints {
 			return fault.New(fault.Conflict, "too_many_endpoints", fmt.Sprintf("The application has %d endpoints, the most it may have; delete one first.", n))
 		}
+		if err := needKey(tx, app, e, at); err != nil {
+			return err
+		}
 		if err := tx.PutEndpoint(e, shown(e)); err != nil {
 			return err
 		}
@@ -104,8 +107,16 @@ func (a *App) EditEndpoint(ctx context.Context, app access.ID, style subscriptio
 			after = func() error { return tx.Discard(app, e.ID, at) }
 		}
 		out = e
+		if err := needKey(tx, app, e, at); err != nil {
+			return err
+		}
 		if err := tx.PutEndpoint(e, shown(e)); err != nil {
 			return err
+		}
+		if cur.ManagesToken() && !cur.KeepsToken(e) {
+			if err := tx.ForgetToken(app, e.ID); err != nil {
+				return err
+			}
 		}
 		if after != nil {
 			if err := after(); err != nil {

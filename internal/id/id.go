@@ -23,6 +23,7 @@ const (
 	Replay       = "rpl"
 	Bin          = "bin"
 	Request      = "req"
+	SigningKey   = "key"
 )
 
 // Encoding is Crockford's base 32 in lower case, without padding: no letter

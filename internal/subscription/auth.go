@@ -62,7 +62,7 @@ func (v *validator) auth(d AuthDraft, cur Endpoint, address string) Auth {
 	v.foreign(at+"/clientId", d.ClientID != nil && !token, foreign)
 	v.foreign(at+"/clientSecret", d.ClientSecret.Given && !token, foreign)
 
-	var former Auth // what may be kept
+	var former Auth // what may be kept, beside the client certificate
 	if cur.Auth.Type == a.Type {
 		former = cur.Auth
 	}
@@ -88,6 +88,9 @@ func (v *validator) auth(d AuthDraft, cur Endpoint, address string) Auth {
 		}
 		a.Basic.User = v.user(at+"/basicAuth/user", d.Basic.User)
 		a.Basic.Password = v.secret(at+"/basicAuth/password", d.Basic.Password, former.Basic.Password, true, password)
+	}
+	if d.MTLS != nil { // last: by now it is known whether an address moved
+		a.MTLS = v.mtls(at+"/mtls", *d.MTLS, cur.Auth.MTLS)
 	}
 	return a
 }
@@ -263,6 +266,7 @@ const (
 	refreshToken
 	clientSecret
 	password
+	privateKey
 )
 
 // secret returns the new or the kept secret. required says that there must be
@@ -288,6 +292,8 @@ func (v *validator) secret(path string, in SecretInput, former secret.Value, req
 func (v *validator) secretText(path, s string, rule secretRule) bool {
 	most := MaxClientSecret
 	switch rule {
+	case privateKey:
+		return v.pem(path, s, MaxPrivateKey)
 	case headerValue, queryValue:
 		most = MaxAPIKeyValue
 	case token, refreshToken:

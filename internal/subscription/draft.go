@@ -86,6 +86,7 @@ type Draft struct {
 	Description    string
 	Metadata       map[string]string
 	OnBacklog      string
+	Signatures     []string
 	Discard        bool
 }
 
@@ -100,6 +101,7 @@ type AuthDraft struct {
 	ClientSecret SecretInput
 	OAuth2       *OAuth2Draft // oauth2Auth
 	Basic        *BasicDraft  // basicAuth
+	MTLS         *MTLSDraft   // beside any type
 }
 
 // APIKeyDraft is the member "apiKeyAuth".
@@ -199,6 +201,9 @@ func (d Draft) Apply(cur Endpoint, creating bool, check URLCheck) (Endpoint, []f
 			v.add("/onBacklog", CodeInvalidValue, "The value latest needs the updateType effective-permission, whose every update holds the full state.")
 		}
 	}
+	if e.Asymmetric = v.signatures(d.Signatures); !e.Asymmetric {
+		e.SigningKeys = nil
+	}
 	return e, v.fields
 }
 
@@ -222,6 +227,7 @@ func (d InterceptorDraft) Apply(cur Endpoint, check URLCheck) (Endpoint, []fault
 	v := validator{check: check}
 	e := cur
 	e.Style, e.Status, e.OnBacklog = Interceptor, Active, BacklogAll
+	e.Asymmetric, e.SigningKeys = false, nil
 	e.URL = v.url("/endpoint", &d.Endpoint, cur.URL)
 	e.Auth = Auth{Type: AuthNone}
 	switch {
@@ -404,6 +410,43 @@ func (v *validator) eventTypes(names []string, u UpdateType) []event.Type {
 		}
 	}
 	return out
+}
+
+// The kinds of signature that a delivery carries. Source: Standard Webhooks
+// 1.0.0.
+const (
+	SignatureV1  = "v1"  // HMAC-SHA256 under the endpoint's secret; always there
+	SignatureV1a = "v1a" // Ed25519 under the application's key; on request
+)
+
+// signatures tells whether a list asks for v1a beside v1. Nil asks for v1.
+func (v *validator) signatures(kinds []string) (asymmetric bool) {
+	if kinds == nil {
+		return false
+	}
+	good := true
+	for i, k := range kinds {
+		path := "/signatures/" + strconv.Itoa(i)
+		if slices.Contains(kinds[:i], k) {
+			v.add(path, CodeDuplicate, "The list names this signature twice.")
+			good = false
+			continue
+		}
+		good = v.oneOf(path, k, SignatureV1, SignatureV1a) && good
+	}
+	if good && !slices.Contains(kinds, SignatureV1) {
+		v.add("/signatures", CodeRequired, "The list must name v1, which every delivery carries.")
+	}
+	return slices.Contains(kinds, SignatureV1a)
+}
+
+// Signatures returns the kinds of signature that the endpoint's deliveries
+// carry.
+func (e Endpoint) Signatures() []string {
+	if e.Asymmetric {
+		return []string{SignatureV1, SignatureV1a}
+	}
+	return []string{SignatureV1}
 }
 
 func isASCII(s string) bool {

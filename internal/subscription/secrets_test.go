@@ -98,15 +98,17 @@ func TestEndpoint_Secrets(t *testing.T) {
 			Bearer: subscription.Bearer{Token: secret.New("b"), RefreshToken: secret.New("c"), ClientSecret: secret.New("d")},
 			OAuth2: subscription.OAuth2{ClientSecret: secret.New("e")},
 			Basic:  subscription.Basic{Password: secret.New("f")},
+			MTLS:   subscription.MTLS{PrivateKey: secret.New("x")},
 		},
+		SigningKeys:    []subscription.SigningKey{{PrivateKey: secret.New("k")}},
 		SigningSecrets: []subscription.SigningSecret{{Secret: secret.New("g")}, {Secret: secret.New("h")}},
 	}
 	var got strings.Builder
 	for _, s := range e.Secrets() {
 		got.WriteString(s.Reveal())
 	}
-	if got.String() != "abcdefgh" {
-		t.Errorf("got %s, want abcdefgh", got.String())
+	if got.String() != "abcdefxkgh" {
+		t.Errorf("got %s, want abcdefxkgh", got.String())
 	}
 	if n := len(subscription.Endpoint{}.Secrets()); n != 0 {
 		t.Errorf("an endpoint without secrets has %d, want none", n)

@@ -85,8 +85,8 @@ func ReplaceInterceptor(n body.Node, cur subscription.Endpoint, check subscripti
 //
 // In the result a secret that stays is null. One stays when the patch does not
 // name it, or names it null beside "<member>Set": true. A new authType starts
-// from nothing. The error is fault.Invalid "wrong_type" for a patch that is no
-// object.
+// from nothing but mtls, which stands beside every type. The error is
+// fault.Invalid "wrong_type" for a patch that is no object.
 func Patch(cur subscription.Endpoint, patch body.Node) (merged body.Node, unknown []string, err error) {
 	if _, err := body.NewObject(patch); err != nil {
 		return body.Node{}, nil, err
@@ -95,10 +95,10 @@ func Patch(cur subscription.Endpoint, patch body.Node) (merged body.Node, unknow
 	if a, ok := patch.Member(memberAuthentication); ok && a.Kind() == body.Struct {
 		unknown = removed(unknown, patch, a)
 		if t, ok := a.Member("authType"); ok && t.Text() != string(cur.Auth.Type) {
-			target = target.With(memberAuthentication, body.OfObject())
+			target = target.With(memberAuthentication, editableMTLS(body.OfObject(), cur.Auth.MTLS))
 		}
 		a = keep(a, "token", "refreshToken", "clientSecret")
-		for name, secrets := range map[string][]string{memberAPIKey: {"value"}, memberOAuth2: {"clientSecret"}, memberBasic: {"password"}} {
+		for name, secrets := range map[string][]string{memberAPIKey: {"value"}, memberOAuth2: {"clientSecret"}, memberBasic: {"password"}, memberMTLS: {"privateKey"}} {
 			if m, ok := a.Member(name); ok && m.Kind() == body.Struct {
 				a = a.With(name, keep(m, secrets...))
 			}
@@ -134,9 +134,9 @@ func removed(out []string, patch, auth body.Node) []string {
 		}
 	}
 	list(patch, "", "name", "url", "status", "updateType", "eventTypes", memberAuthentication, "retrySchedule",
-		"timeoutSeconds", "rateLimit", "maxInFlight", "description", "metadata", "onBacklog", "discard")
+		"timeoutSeconds", "rateLimit", "maxInFlight", "description", "metadata", "onBacklog", "signatures", "discard")
 	const at = "/" + memberAuthentication
-	list(auth, at, "authType", memberAPIKey, memberOAuth2, memberBasic, "token", set("token"), "refreshToken", set("refreshToken"),
+	list(auth, at, "authType", memberAPIKey, memberOAuth2, memberBasic, memberMTLS, "token", set("token"), "refreshToken", set("refreshToken"),
 		"refreshUrl", "clientId", "clientSecret", set("clientSecret"))
 	sub := func(name string, known ...string) {
 		m, _ := auth.Member(name)
@@ -146,6 +146,7 @@ func removed(out []string, patch, auth body.Node) []string {
 	sub(memberOAuth2, "grantType", "authenticationUrl", "contentType", "clientId", "clientSecret", set("clientSecret"),
 		"scope", "clientAuthMethod", "audience")
 	sub(memberBasic, "user", "password", set("password"))
+	sub(memberMTLS, "certificate", "privateKey", set("privateKey"), "caCertificate")
 	return out
 }
 
@@ -153,12 +154,6 @@ func removed(out []string, patch, auth body.Node) []string {
 // secret that is set is null.
 func editable(e subscription.Endpoint) body.Node {
 	n := body.OfObject()
-	str := func(n body.Node, name, s string) body.Node {
-		if s == "" {
-			return n
-		}
-		return n.With(name, body.OfString(s))
-	}
 	num := func(name string, i int64) {
 		if i != 0 {
 			n = n.With(name, body.OfInt(i))
@@ -171,7 +166,7 @@ func editable(e subscription.Endpoint) body.Node {
 	if len(e.EventTypes) > 0 {
 		n = n.With("eventTypes", ofStrings(e.EventTypes, func(t event.Type) string { return string(t) }))
 	}
-	n = n.With(memberAuthentication, editableAuth(e.Auth, str))
+	n = n.With(memberAuthentication, editableMTLS(editableAuth(e.Auth), e.Auth.MTLS))
 	if len(e.RetrySchedule) > 0 {
 		n = n.With("retrySchedule", ofStrings(e.RetrySchedule, time.Duration.String))
 	}
@@ -186,6 +181,7 @@ func editable(e subscription.Endpoint) body.Node {
 		}
 		n = n.With("metadata", m)
 	}
+	n = n.With("signatures", ofStrings(e.Signatures(), func(s string) string { return s }))
 	return str(n, "onBacklog", string(e.OnBacklog))
 }
 
@@ -197,38 +193,58 @@ func ofStrings[T any](in []T, s func(T) string) body.Node {
 	return body.OfArray(items...)
 }
 
-func editableAuth(a subscription.Auth, str func(body.Node, string, string) body.Node) body.Node {
-	hide := func(n body.Node, name string, is bool) body.Node {
-		if !is {
-			return n
-		}
-		return n.With(name, body.Node{})
+// str adds a text that is not empty.
+func str(n body.Node, name, s string) body.Node {
+	if s == "" {
+		return n
 	}
+	return n.With(name, body.OfString(s))
+}
+
+// null adds a secret that is set, as null.
+func null(n body.Node, name string, is bool) body.Node {
+	if !is {
+		return n
+	}
+	return n.With(name, body.Node{})
+}
+
+// editableMTLS adds a client certificate to an authentication that has one.
+func editableMTLS(n body.Node, m subscription.MTLS) body.Node {
+	if m == (subscription.MTLS{}) {
+		return n
+	}
+	c := str(body.OfObject(), "certificate", m.Certificate)
+	c = null(c, "privateKey", m.PrivateKey.IsSet())
+	return n.With(memberMTLS, str(c, "caCertificate", m.CACertificate))
+}
+
+func editableAuth(a subscription.Auth) body.Node {
 	n := str(body.OfObject(), "authType", string(a.Type))
 	switch a.Type {
 	case subscription.AuthAPIKey:
 		k := str(str(body.OfObject(), "location", a.APIKey.Location), "key", a.APIKey.Key)
-		n = n.With(memberAPIKey, hide(k, "value", a.APIKey.Value.IsSet()))
+		n = n.With(memberAPIKey, null(k, "value", a.APIKey.Value.IsSet()))
 	case subscription.AuthToken:
 		b := a.Bearer
-		n = hide(n, "token", b.Token.IsSet())
-		n = hide(n, "refreshToken", b.RefreshToken.IsSet())
+		n = null(n, "token", b.Token.IsSet())
+		n = null(n, "refreshToken", b.RefreshToken.IsSet())
 		n = str(n, "refreshUrl", b.RefreshURL)
 		n = str(n, "clientId", b.ClientID)
-		n = hide(n, "clientSecret", b.ClientSecret.IsSet())
+		n = null(n, "clientSecret", b.ClientSecret.IsSet())
 	case subscription.AuthOAuth2:
 		o := a.OAuth2
 		c := str(body.OfObject(), "grantType", o.GrantType)
 		c = str(c, "authenticationUrl", o.AuthenticationURL)
 		c = str(c, "contentType", o.ContentType)
 		c = str(c, "clientId", o.ClientID)
-		c = hide(c, "clientSecret", o.ClientSecret.IsSet())
+		c = null(c, "clientSecret", o.ClientSecret.IsSet())
 		c = str(c, "scope", o.Scope)
 		c = str(c, "clientAuthMethod", o.ClientAuthMethod)
 		c = str(c, "audience", o.Audience)
 		n = n.With(memberOAuth2, c)
 	case subscription.AuthBasic:
-		n = n.With(memberBasic, hide(str(body.OfObject(), "user", a.Basic.User), "password", a.Basic.Password.IsSet()))
+		n = n.With(memberBasic, null(str(body.OfObject(), "user", a.Basic.User), "password", a.Basic.Password.IsSet()))
 	}
 	return n
 }

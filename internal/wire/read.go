@@ -32,6 +32,7 @@ const (
 	memberAPIKey         = "apiKeyAuth"
 	memberOAuth2         = "oauth2Auth"
 	memberBasic          = "basicAuth"
+	memberMTLS           = "mtls"
 )
 
 // set returns the name of the member that tells whether a secret is set.
@@ -65,6 +66,7 @@ func ReadSubscription(o *body.Object, mode Mode) subscription.Draft {
 		Description:    o.Str("description", body.Optional),
 		Metadata:       o.Map("metadata", body.Optional),
 		OnBacklog:      text(o, "onBacklog"),
+		Signatures:     o.Strings("signatures", body.Optional),
 		Discard:        o.Bool("discard", body.Optional),
 	}
 	if a := o.Obj(memberAuthentication, body.Optional); a != nil {
@@ -119,6 +121,13 @@ func readAuth(o *body.Object, mode Mode) *subscription.AuthDraft {
 		d.Basic = &subscription.BasicDraft{
 			User:     b.OptStr("user"),
 			Password: readSecret(b, "password", mode),
+		}
+	}
+	if m := o.Obj(memberMTLS, body.Optional); m != nil {
+		d.MTLS = &subscription.MTLSDraft{
+			Certificate:   m.OptStr("certificate"),
+			PrivateKey:    readSecret(m, "privateKey", mode),
+			CACertificate: m.OptStr("caCertificate"),
 		}
 	}
 	return d

@@ -40,6 +40,7 @@ type SubscriptionBody struct {
 	Description    string             `json:"description,omitempty"`
 	Metadata       map[string]string  `json:"metadata,omitempty"`
 	OnBacklog      string             `json:"onBacklog"`
+	Signatures     []string           `json:"signatures"`
 	Backlog        BacklogBody        `json:"backlog"`
 	Discarded      int                `json:"discarded"` // since it was last paused by its owner
 	Circuit        CircuitBody        `json:"circuit"`
@@ -64,6 +65,7 @@ type AuthenticationBody struct {
 	ClientSecretSet bool        `json:"clientSecretSet,omitempty"`
 	OAuth2Auth      *OAuth2Body `json:"oauth2Auth,omitempty"`
 	BasicAuth       *BasicBody  `json:"basicAuth,omitempty"`
+	MTLS            *MTLSBody   `json:"mtls,omitempty"` // beside any authType
 }
 
 // APIKeyBody is the member apiKeyAuth of a read.
@@ -94,6 +96,14 @@ type BasicBody struct {
 	PasswordSet bool   `json:"passwordSet"`
 }
 
+// MTLSBody is the member mtls of a read.
+type MTLSBody struct {
+	Certificate   string  `json:"certificate,omitempty"`
+	PrivateKey    *Hidden `json:"privateKey,omitempty"`
+	PrivateKeySet bool    `json:"privateKeySet,omitempty"`
+	CACertificate string  `json:"caCertificate,omitempty"`
+}
+
 // BacklogBody says what waits for an endpoint.
 type BacklogBody struct {
 	Count    int    `json:"count"`
@@ -117,6 +127,9 @@ type AuthorisationBody struct {
 	State  string `json:"state"` // authorised, held or needs_reauthorisation
 	Since  string `json:"since"`
 	Reason string `json:"reason,omitempty"`
+	NextAt string `json:"nextAt,omitempty"` // of the next try; absent: none is planned
+	// LastExchange is the request for a token that failed last.
+	LastExchange *ExchangeBody `json:"lastExchange,omitempty"`
 }
 
 // InterceptorBody is an interceptor as a read shows it; the password never is.
@@ -153,6 +166,7 @@ func Subscription(e subscription.Endpoint, h delivery.Health) SubscriptionBody {
 		Description:    e.Description,
 		Metadata:       e.Metadata,
 		OnBacklog:      string(e.OnBacklog),
+		Signatures:     e.Signatures(),
 		Backlog:        backlog(h),
 		Discarded:      h.Discarded,
 		Circuit:        circuit(h.Breaker),
@@ -242,6 +256,10 @@ func authentication(a subscription.Auth) AuthenticationBody {
 	case subscription.AuthBasic:
 		b.BasicAuth = &BasicBody{User: a.Basic.User, PasswordSet: true}
 	}
+	if m := a.MTLS; m != (subscription.MTLS{}) {
+		is := m.PrivateKey.IsSet()
+		b.MTLS = &MTLSBody{Certificate: m.Certificate, PrivateKey: hide(is), PrivateKeySet: is, CACertificate: m.CACertificate}
+	}
 	return b
 }
 
@@ -257,13 +275,16 @@ func backlog(h delivery.Health) BacklogBody {
 // the engine has said how a managed one is, no trouble is known: it counts as
 // authorised since the configuration was written.
 func authorisation(e subscription.Endpoint, h delivery.Hold) *AuthorisationBody {
-	if e.Auth.Type != subscription.AuthOAuth2 && (e.Auth.Type != subscription.AuthToken || !e.Auth.Bearer.RefreshToken.IsSet()) {
+	if !e.ManagesToken() {
 		return nil
 	}
 	if h.State == "" {
 		return &AuthorisationBody{State: string(delivery.Authorised), Since: event.Format(e.UpdatedAt)}
 	}
-	return &AuthorisationBody{State: string(h.State), Since: event.Format(h.Since), Reason: h.Reason}
+	return &AuthorisationBody{
+		State: string(h.State), Since: event.Format(h.Since), Reason: h.Reason,
+		NextAt: when(h.NextAt), LastExchange: Exchange(h.Exchange),
+	}
 }
 
 func circuit(k delivery.Breaker) CircuitBody {

@@ -84,34 +84,27 @@ func registered(e subscription.Endpoint) subscription.Endpoint {
 	return e
 }
 
-// examples are the bodies of "Update a Subscription" with their commas
-// mended, and their secrets.
-func examples() map[string]struct {
-	body    string
-	secrets []string
-} {
-	plain := func(auth string) string {
-		return `{"name": "my-subscription", "url": "https://my-subscription/updates", "status": "active", "updateType": "consent-receipts", "authentication": ` + auth + `}`
+// examples are the bodies of "Update a Subscription", as they stand there but
+// for the two commas too many and the one too few, and their secrets.
+func examples(t *testing.T) map[string]struct{ body, secret string } {
+	t.Helper()
+	out := map[string]struct{ body, secret string }{}
+	for name, secret := range map[string]string{
+		"none": "", "api-key-header": "ABC1234", "api-key-query": "ABC1234", "bearer": "ABC1234",
+		"oauth2": "<client secret>", "salesforce": "{your refresh token}",
+	} {
+		b, err := os.ReadFile(filepath.Join("testdata", "source", name+".json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[name] = struct{ body, secret string }{string(b), secret}
 	}
-	return map[string]struct {
-		body    string
-		secrets []string
-	}{
-		"none":           {plain(`{"authType": "none"}`), nil},
-		"api-key-header": {plain(`{"authType": "api-key", "apiKeyAuth": {"location": "header", "value": "ABC1234", "key": "X-API-Key"}}`), []string{"ABC1234"}},
-		"api-key-query":  {plain(`{"authType": "api-key", "apiKeyAuth": {"location": "query", "value": "ABC1234", "key": "key"}}`), []string{"ABC1234"}},
-		"bearer":         {plain(`{"authType": "token", "token": "ABC1234"}`), []string{"ABC1234"}},
-		"oauth2": {plain(`{"authType": "oauth2", "oauth2Auth": {"grantType": "client-credentials", "authenticationUrl": "https://localhost:8080/oauth/token",
-			"contentType": "application-form-urlencoded", "clientId": "<client id>", "clientSecret": "<client secret>", "scope": "openid"}}`), []string{"<client secret>"}},
-		"salesforce": {`{"name": "my-subscription", "url": "https://hello.my.salesforce.com/services/apexrest/MyLifeDigital/EffectivePermissions",
-			"status": "active", "updateType": "effective-permission", "authentication": {"authType": "token", "refreshToken": "{your refresh token}",
-			"refreshUrl": "https://hello.my.salesforce.com/services/oauth2/token"}}`, []string{"{your refresh token}"}},
-	}
+	return out
 }
 
 func TestReplaceSubscription_takesTheSourcesExamples(t *testing.T) {
 	t.Parallel()
-	for name, ex := range examples() {
+	for name, ex := range examples(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e, discard, err := wire.ReplaceSubscription(parse(t, ex.body), subscription.Endpoint{}, https)
@@ -122,8 +115,8 @@ func TestReplaceSubscription_takesTheSourcesExamples(t *testing.T) {
 			for _, s := range e.Secrets() {
 				got = append(got, s.Reveal())
 			}
-			if strings.Join(got, "|") != strings.Join(ex.secrets, "|") {
-				t.Errorf("got the secrets %q, want %q", got, ex.secrets)
+			if strings.Join(got, "|") != ex.secret {
+				t.Errorf("got the secrets %q, want %q", got, ex.secret)
 			}
 			e = registered(e)
 			golden(t, "read-"+name, wire.Subscription(e, delivery.Health{}))
@@ -172,14 +165,16 @@ func same(t *testing.T, got, want subscription.Endpoint) {
 
 func TestSubscription_showsEverything(t *testing.T) {
 	t.Parallel()
+	pair := newPair(t)
 	e, err := wire.CreateSubscription(parse(t, `{"name":"all","url":"https://a.example/x?y=1","status":"paused","updateType":"effective-permission",
 		"eventTypes":["before : consent : create","permissions.effective","webhook.status_changed"],
 		"authentication":{"authType":"token","token":"first","refreshToken":"renew","refreshUrl":"https://login.example/token","clientId":"client","clientSecret":"hush"},
-		"retrySchedule":["5s","1h30m","1500ms"],"timeoutSeconds":20,"rateLimit":50,"maxInFlight":8,"description":"two\nlines","metadata":{"team":"privacy"},"onBacklog":"latest"}`), https)
+		"retrySchedule":["5s","1h30m","1500ms"],"timeoutSeconds":20,"rateLimit":50,"maxInFlight":8,"description":"two\nlines","metadata":{"team":"privacy"},"onBacklog":"latest","signatures":["v1","v1a"]}`), https)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e = registered(e)
+	e.Auth.MTLS = subscription.MTLS{Certificate: "-----BEGIN CERTIFICATE-----…", PrivateKey: secret.New(pair.key), CACertificate: "-----BEGIN CERTIFICATE-----…"}
 	golden(t, "created-everything", wire.SubscriptionCreated(e))
 
 	e.Status, e.StatusReason = subscription.Suspended, "The receiver answered 410 Gone."
@@ -224,6 +219,8 @@ func TestReadInterceptor_refuses(t *testing.T) {
 		{"unknown members and other cases of letters", `{"endpoint":"https://a/","isAuthenticated":false,"type":"DATA","Endpoint":"x","url":"y"}`,
 			"/Endpoint unknown_member, /url unknown_member"},
 		{"nulls are absent", `{"endpoint":"https://a/","isAuthenticated":false,"authenticationType":null,"user":null,"password":null,"type":"DATA"}`, ""},
+		{"a client certificate, which an interceptor has not", `{"endpoint":"https://a/","isAuthenticated":false,"type":"DATA","mtls":{},"signatures":["v1"]}`,
+			"/mtls unknown_member, /signatures unknown_member"},
 		{"an array", `[]`, " wrong_type"},
 	}
 	for _, tt := range tests {
@@ -266,6 +263,13 @@ func TestReadSubscription_refuses(t *testing.T) {
 			"maxInFlight":null,"description":null,"metadata":null,"onBacklog":null,"discard":null}`, ""},
 		{"null for the required ones", `{"url":null,"authentication":null}`, "/url required, /authentication required"},
 		{"an empty status and updateType", `{` + ok + `,"status":"","updateType":"","onBacklog":""}`, "/status too_short, /updateType too_short, /onBacklog too_short"},
+		{"signatures and a client certificate of wrong types", `{"url":"https://a/","signatures":"v1","authentication":{"authType":"none","mtls":[]}}`,
+			"/signatures wrong_type, /authentication/mtls wrong_type"},
+		{"a client certificate of wrong types", `{"url":"https://a/","signatures":["v1",1],"authentication":{"authType":"none","mtls":{"certificate":1,"privateKey":2,"caCertificate":3,"x":4}}}`,
+			"/signatures/1 wrong_type, /authentication/mtls/certificate wrong_type, /authentication/mtls/privateKey wrong_type, /authentication/mtls/caCertificate wrong_type, /authentication/mtls/x unknown_member"},
+		{"a PUT of what a read shows has no private key", `{"url":"https://a/","authentication":{"authType":"none","mtls":{"certificate":"x","privateKey":null,"privateKeySet":true}}}`,
+			"/authentication/mtls/certificate invalid_certificate, /authentication/mtls/privateKey required"},
+		{"null for a client certificate", `{"url":"https://a/","signatures":null,"authentication":{"authType":"none","mtls":null}}`, ""},
 		{"numbers out of bounds", `{` + ok + `,"timeoutSeconds":61,"rateLimit":0,"maxInFlight":1e9}`, "/timeoutSeconds out_of_range, /rateLimit out_of_range, /maxInFlight out_of_range"},
 	}
 	for _, tt := range tests {
@@ -297,6 +301,10 @@ func TestSubscription_tellsHowAManagedTokenIs(t *testing.T) {
 	refresh := registered(subscription.Endpoint{Auth: subscription.Auth{Type: subscription.AuthToken, Bearer: subscription.Bearer{RefreshToken: secret.New("r")}}})
 	static := registered(subscription.Endpoint{Auth: subscription.Auth{Type: subscription.AuthToken, Bearer: subscription.Bearer{Token: secret.New("t")}}})
 	held := delivery.Hold{State: delivery.NeedsReauthorisation, Since: t0(), Reason: "The refresh token was refused."}
+	waits := delivery.Hold{State: delivery.TokenTrouble, Since: t0(), Reason: "No answer.", NextAt: t0().Add(time.Minute), Exchange: &delivery.Exchange{
+		At: t0(), Duration: 1500 * time.Microsecond, Step: delivery.StepConnect, Reason: "refused",
+		Request: delivery.Request{Method: "POST", URL: "https://login.example/token", Headers: []delivery.Header{{Name: "Accept", Value: "application/json"}}, Body: "grant_type=***"},
+	}}
 	tests := []struct {
 		name string
 		e    subscription.Endpoint
@@ -307,6 +315,9 @@ func TestSubscription_tellsHowAManagedTokenIs(t *testing.T) {
 		{"no authentication", registered(subscription.Endpoint{Auth: subscription.Auth{Type: subscription.AuthNone}}), held, "null"},
 		{"nothing is known yet", oauth, delivery.Hold{}, `{"state":"authorised","since":"2026-03-01T13:00:00.123Z"}`},
 		{"the engine holds it", refresh, held, `{"state":"needs_reauthorisation","since":"2026-03-01T12:00:00.123Z","reason":"The refresh token was refused."}`},
+		{"we try again", oauth, waits, `{"state":"held","since":"2026-03-01T12:00:00.123Z","reason":"No answer.","nextAt":"2026-03-01T12:01:00.123Z",` +
+			`"lastExchange":{"at":"2026-03-01T12:00:00.123Z","durationMs":1.5,"step":"connect","reason":"refused",` +
+			`"request":{"method":"POST","url":"https://login.example/token","headers":{"Accept":"application/json"},"body":"grant_type=***"}}}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
