@@ -56,8 +56,9 @@ func (b *bench) makeStore(ctx context.Context, name string) (string, *sqlite.Sto
 // backlog is what waits in a data folder.
 type backlog struct {
 	events    int
-	endpoints int    // each hears every event
-	url       string // of all of them
+	endpoints int               // each hears every event
+	url       string            // of all of them
+	auth      subscription.Auth // of all of them; zero: none
 
 	dir  string
 	left int64 // deliveries that no engine has been seen to attempt
@@ -79,6 +80,9 @@ func (b *bench) prepare(ctx context.Context, name string, l *backlog) error {
 	if err != nil {
 		return err
 	}
+	if l.auth.Type == "" {
+		l.auth.Type = subscription.AuthNone
+	}
 	l.dir, l.left = dir, int64(l.events)*int64(l.endpoints)
 	app := access.ID(id.New(id.Application))
 	at := time.Now().UTC().Truncate(time.Millisecond)
@@ -90,7 +94,7 @@ func (b *bench) prepare(ctx context.Context, name string, l *backlog) error {
 			e := subscription.Endpoint{
 				ID: subscription.ID(id.New(id.Subscription)), Application: string(app), Style: subscription.Subscription, Version: 1,
 				Name: "bench " + strconv.Itoa(i), URL: l.url, UpdateType: subscription.EffectivePermission,
-				Status: subscription.Active, StatusSince: at, Auth: subscription.Auth{Type: subscription.AuthNone},
+				Status: subscription.Active, StatusSince: at, Auth: l.auth,
 				SigningSecrets: []subscription.SigningSecret{{Secret: secret.New("whsec_" + secret.RandomStd(32))}},
 				MaxInFlight:    perEndpoint(l.endpoints), OnBacklog: subscription.BacklogAll, CreatedAt: at, UpdatedAt: at,
 			}

@@ -59,6 +59,7 @@ func measurements() []measurement {
 		{rows: []string{"deliveries-10-subscriptions"}, run: tenSubscriptions},
 		{rows: []string{"deliveries-1000-subscriptions"}, run: thousandSubscriptions},
 		{rows: []string{"deliveries-10-percent-poisoned"}, run: poisonedSubjects},
+		{rows: []string{"deliveries-fetched-token"}, run: fetchedToken},
 		{rows: []string{"deliveries-backlog-10m", "memory-backlog-10m"}, large: true, run: tenMillion},
 		{rows: []string{"latency-p50", "latency-p99"}, run: latency},
 		{rows: []string{"changes-durable"}, run: changes},

@@ -23,6 +23,7 @@ const (
 	pathArrivals = "/arrivals/" // 200, and the time is noted by subject
 	pathCounts   = "/counts"
 	pathNoted    = "/noted"
+	pathToken    = "/token" // an OAuth 2.0 token
 )
 
 // counts is what the receiver has answered so far.
@@ -66,6 +67,10 @@ func receive([]string) error {
 		mu.Unlock()
 		drain(r)
 		accepted.Add(1)
+	})
+	mux.HandleFunc("POST "+pathToken, func(w http.ResponseWriter, r *http.Request) {
+		drain(r)
+		answer(w, map[string]any{"access_token": benchToken, "token_type": "Bearer", "expires_in": 3600})
 	})
 	mux.HandleFunc("GET "+pathCounts, func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, counts{accepted.Load(), refused.Load()})

@@ -3,8 +3,10 @@
 // comes back.
 //
 // A Prepared is made once per version of an endpoint's configuration, so that
-// sending costs nothing here. Nothing is ever sent without its credential: an
-// endpoint whose credential is not to be had is held.
+// sending costs nothing here. A Source gets the tokens of an endpoint that has
+// them fetched: one request at a time, ahead of need, durable before use.
+// Nothing is ever sent without its credential: an endpoint whose credential is
+// not to be had is held.
 package credential
 
 import (
@@ -36,13 +38,9 @@ func Held(e subscription.Endpoint) (reason string, held bool) {
 	switch a.Type {
 	case subscription.AuthNone, "":
 		return "", false
-	case subscription.AuthOAuth2:
-		return "The endpoint's OAuth 2.0 token endpoint is configured; this version does not fetch tokens, so its deliveries wait.", true
+	case subscription.AuthOAuth2: // a Source's
 	case subscription.AuthToken:
-		if a.Bearer.RefreshToken.IsSet() {
-			return "The endpoint's refresh token is configured; this version does not fetch tokens, so its deliveries wait.", true
-		}
-		if !visible(a.Bearer.Token.Reveal()) {
+		if !a.Bearer.RefreshToken.IsSet() && !visible(a.Bearer.Token.Reveal()) {
 			return "The endpoint has no token that can be sent.", true
 		}
 	case subscription.AuthBasic:
@@ -75,6 +73,7 @@ type Prepared struct {
 	target *egress.Target
 	fields []field
 	mask   *mask
+	ident  *egress.Identity
 }
 
 type field struct {
@@ -82,11 +81,13 @@ type field struct {
 	value []string // ready for a header map
 }
 
-// Prepare makes the final URL and the header fields of an endpoint.
+// Prepare makes the final URL and the header fields of an endpoint, all but
+// the bearer token of one whose tokens we get ourselves: that is a Source's.
 //
 // Errors: a *HeldError when the credential is not to be had; an *egress.Error
 // with step connect when the URL may not be requested under the operator's
-// present settings, which may have changed since it was configured.
+// present settings, which may have changed since it was configured, and with
+// step tls when the client certificate cannot be used.
 func Prepare(g *egress.Guard, e subscription.Endpoint) (*Prepared, error) {
 	if reason, held := Held(e); held {
 		return nil, &HeldError{reason}
@@ -95,13 +96,19 @@ func Prepare(g *egress.Guard, e subscription.Endpoint) (*Prepared, error) {
 	if urlFault != nil {
 		return nil, &egress.Error{Step: egress.StepConnect, Reason: urlFault.Msg, Err: urlFault}
 	}
-	p := &Prepared{target: target, mask: newMask(e)}
+	ident, err := identityOf(e)
+	if err != nil {
+		return nil, err
+	}
+	p := &Prepared{target: target, mask: newMask(secretsOf(e)), ident: ident}
 	a := e.Auth
 	switch a.Type {
 	case subscription.AuthBasic:
 		p.add("Authorization", "Basic "+basic(a.Basic))
 	case subscription.AuthToken:
-		p.add("Authorization", "Bearer "+a.Bearer.Token.Reveal())
+		if !e.ManagesToken() {
+			p.add("Authorization", "Bearer "+a.Bearer.Token.Reveal())
+		}
 	case subscription.AuthAPIKey:
 		if a.APIKey.Location == "query" {
 			p.target = target.WithQuery(a.APIKey.Key, a.APIKey.Value.Reveal())
@@ -111,6 +118,20 @@ func Prepare(g *egress.Guard, e subscription.Endpoint) (*Prepared, error) {
 		}
 	}
 	return p, nil
+}
+
+// identityOf returns the client certificate and the roots of an endpoint; nil:
+// it has none of its own.
+func identityOf(e subscription.Endpoint) (*egress.Identity, *egress.Error) {
+	m := e.Auth.MTLS
+	if m.Certificate == "" && m.CACertificate == "" {
+		return nil, nil
+	}
+	ident, err := egress.NewIdentity(m.Certificate, m.PrivateKey.Reveal(), m.CACertificate)
+	if err != nil {
+		return nil, &egress.Error{Step: egress.StepTLS, Reason: "the endpoint's client certificate or private roots cannot be used", Err: err}
+	}
+	return ident, nil
 }
 
 func (p *Prepared) add(name, value string) {
@@ -125,6 +146,10 @@ func basic(b subscription.Basic) string {
 
 // Target is where the request goes, a key in the query included.
 func (p *Prepared) Target() *egress.Target { return p.target }
+
+// Identity is the client certificate and the roots of the endpoint's own; nil:
+// it has none.
+func (p *Prepared) Identity() *egress.Identity { return p.ident }
 
 // Apply sets the header fields. The names are written as they were
 // configured.

@@ -2,6 +2,7 @@ package credential
 
 import (
 	"encoding/base64"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,7 +34,7 @@ const maxWork = 1 << 18
 // characters that may be, in any case of letters (a header's name comes back
 // in another). Where the text ends within a secret, that part is replaced as
 // well.
-func Mask(text string, e subscription.Endpoint) string { return newMask(e).hide(text) }
+func Mask(text string, e subscription.Endpoint) string { return newMask(secretsOf(e)).hide(text) }
 
 // mask is an endpoint's secrets in all their forms.
 type mask struct {
@@ -48,14 +49,34 @@ func pair(a, b byte) (word int, bit uint64) {
 	return int(h >> 6), 1 << (h & 63)
 }
 
-func newMask(e subscription.Endpoint) *mask {
+// secretsOf returns what must not be seen of an endpoint: its secrets, and
+// what is made of them on the wire.
+func secretsOf(e subscription.Endpoint) []secret.Value {
 	secrets := e.Secrets()
 	if p := e.Auth.Basic.Password; p.IsSet() {
-		secrets = append(secrets, secret.New(e.Auth.Basic.User+":"+p.Reveal()))
+		secrets = append(secrets, inBasic(e.Auth.Basic.User, p.Reveal())...)
 	}
 	for _, s := range e.SigningSecrets {
 		secrets = append(secrets, secret.New(strings.TrimPrefix(s.Secret.Reveal(), "whsec_")))
 	}
+	for _, k := range e.SigningKeys {
+		secrets = append(secrets, secret.New(strings.TrimPrefix(k.PrivateKey.Reveal(), "whsk_")))
+	}
+	if o := e.Auth.OAuth2; o.ClientSecret.IsSet() {
+		secrets = append(secrets, inBasic(url.QueryEscape(o.ClientID), url.QueryEscape(o.ClientSecret.Reveal()))...)
+	}
+	return secrets
+}
+
+// inBasic returns a name and its secret as the scheme Basic puts them
+// together. In base 64 only: as a plain text they begin with the name, which is
+// no secret and may be a part of any word.
+func inBasic(name, s string) []secret.Value {
+	text := []byte(name + ":" + s)
+	return []secret.Value{secret.New(base64.RawStdEncoding.EncodeToString(text)), secret.New(base64.RawURLEncoding.EncodeToString(text))}
+}
+
+func newMask(secrets []secret.Value) *mask {
 	m := &mask{}
 	for _, s := range secrets {
 		if s.IsSet() {

@@ -188,8 +188,8 @@ func TestO5_held(t *testing.T) {
 	}{
 		{"none", subscription.Auth{Type: subscription.AuthNone}, false},
 		{"a token", bearer("tok-s3cret"), false},
-		{"a refresh token", refresh, true},
-		{"OAuth 2.0", subscription.Auth{Type: subscription.AuthOAuth2, OAuth2: subscription.OAuth2{ClientID: "id", ClientSecret: secret.New("cli-s3cret"), AuthenticationURL: "https://auth.example.org/"}}, true},
+		{"a refresh token", refresh, false},
+		{"OAuth 2.0", subscription.Auth{Type: subscription.AuthOAuth2, OAuth2: subscription.OAuth2{ClientID: "id", ClientSecret: secret.New("cli-s3cret"), AuthenticationURL: "https://auth.example.org/"}}, false},
 		{"a token of two lines", bearer("tok-s3cret\r\nX: y"), true},
 		{"a token with a space", bearer("tok s3cret"), true},
 		{"a token beyond ASCII", bearer("tök-s3cret"), true},

@@ -23,8 +23,9 @@ import (
 type configured struct {
 	endpoint subscription.Endpoint
 	prepared *credential.Prepared
-	refused  *egress.Error // the URL may not be requested; every attempt ends so
-	hold     string        // why nothing may be sent; empty: it may
+	tokens   *credential.Source // nil: the endpoint's token is not ours to get
+	refused  *egress.Error      // the URL may not be requested; every attempt ends so
+	hold     string             // why nothing may be sent; empty: it may
 	schedule delivery.Schedule
 	timeout  time.Duration
 	inFlight int
@@ -36,7 +37,9 @@ type configured struct {
 	round   int                 // grows when the secrets change
 }
 
-func (e *Engine) configure(ep subscription.Endpoint) *configured {
+// configure makes a configuration ready. hold is what is known of the
+// endpoint's token. The lock is held.
+func (e *Engine) configure(ep subscription.Endpoint, hold delivery.Hold) *configured {
 	c := &configured{endpoint: ep, schedule: delivery.Schedule(ep.RetrySchedule), timeout: ep.Timeout, inFlight: ep.MaxInFlight}
 	if len(c.schedule) == 0 {
 		c.schedule = e.o.Schedule
@@ -59,6 +62,9 @@ func (e *Engine) configure(ep subscription.Endpoint) *configured {
 		c.refused = &egress.Error{Step: egress.StepConnect, Reason: "the request cannot be prepared", Err: err}
 	}
 	c.prepared = prepared
+	if ep.ManagesToken() {
+		c.tokens = e.source(ep, hold)
+	}
 	return c
 }
 
@@ -115,7 +121,26 @@ func (c *configured) signer(at time.Time) (*signature.Signer, int, error) {
 		}
 	}
 	s, err := signature.NewSigner(secrets...)
-	return s, c.round, err
+	if err != nil || !c.endpoint.Asymmetric {
+		return s, c.round, err
+	}
+	var keys []signature.PrivateKey
+	for _, k := range c.endpoint.SigningKeys {
+		if !k.ExpiresAt.IsZero() {
+			if !at.Before(k.ExpiresAt) {
+				continue
+			}
+			if c.until.IsZero() || k.ExpiresAt.Before(c.until) {
+				c.until = k.ExpiresAt
+			}
+		}
+		key, err := signature.ParsePrivateKey(k.PrivateKey.Reveal())
+		if err != nil {
+			return nil, 0, err
+		}
+		keys = append(keys, key)
+	}
+	return s.WithKeys(keys...), c.round, nil
 }
 
 // work sends until nothing may be sent.
@@ -133,9 +158,13 @@ func (e *Engine) work() {
 			return
 		}
 		e.mu.Unlock()
-		res := e.attempt(j)
+		res, trouble := e.attempt(j)
 		e.mu.Lock()
-		j.r.finish(j, res)
+		if trouble != nil {
+			e.putBack(j, trouble)
+		} else {
+			j.r.finish(j, res)
+		}
 		e.reopen(j.r)
 		e.ready(j.r)
 	}
@@ -163,26 +192,30 @@ func (e *Engine) next() *job {
 	}
 }
 
-// attempt makes one; nil: it was called off.
-func (e *Engine) attempt(j *job) *result {
+// attempt makes one; nil: it was called off, or no token was to be had, which
+// is no attempt.
+func (e *Engine) attempt(j *job) (*result, *credential.Trouble) {
 	e.o.Metrics.AttemptStarted()
 	a := delivery.Attempt{
 		Seq: j.item.Seq, Subject: j.item.Subject, N: j.n(), At: now(), Replay: j.exc.Replay,
 		Config: j.conf.endpoint.Version, InteractionID: id.Interaction(),
 	}
 	start := time.Now()
-	out, calledOff := e.send(e.wire, j.conf, &a, j.item)
+	out, err := e.send(e.wire, j.conf, j.bearer, &a, j.item)
 	a.Duration = time.Since(start)
 	e.o.Metrics.AttemptEnded(string(a.Step), a.Status, a.Duration)
-	if calledOff {
-		return nil
+	if t, ok := errors.AsType[*credential.Trouble](err); ok {
+		return nil, t
+	}
+	if err != nil {
+		return nil, nil
 	}
 	out.job, out.attempt = j, a
 	if out.verdict == delivery.Success {
 		e.o.Metrics.Delivered(a.At.Add(a.Duration).Sub(j.item.RecordedAt))
 	}
 	e.log(j, &a)
-	return &out
+	return &out, nil
 }
 
 // log writes the attempt's line: what failed at level info, what passed at
@@ -202,32 +235,55 @@ func (e *Engine) log(j *job, a *delivery.Attempt) {
 		slog.String("reason", a.Reason), slog.Float64("durationMs", float64(a.Duration.Microseconds())/1000))
 }
 
-// send makes the request of an attempt and fills in what became of it.
-func (e *Engine) send(ctx context.Context, c *configured, a *delivery.Attempt, it delivery.Item) (out result, calledOff bool) {
+// send makes the request of an attempt and fills in what became of it; b is
+// nil unless the endpoint's tokens are ours to get. A token that the receiver
+// refuses is replaced once, and the request is sent once more: same event,
+// same attempt (RULES O4).
+//
+// The error is a *credential.Trouble, or says that the attempt was called off:
+// then there was none.
+func (e *Engine) send(ctx context.Context, c *configured, b *credential.Bearer, a *delivery.Attempt, it delivery.Item) (out result, err error) {
 	at := time.Now()
-	a.Timestamp = at.Unix()
-	sig, err := c.sign(at, it.EventID, it.Body)
-	if err != nil {
-		a.Step, a.Reason = delivery.StepRequest, "the request cannot be signed"
-		return out, false
+	if !c.stamp(a, it, at) {
+		return out, nil
 	}
-	a.Signature = sig
 	if c.refused != nil {
 		a.Step, a.Reason = delivery.Step(c.refused.Step), c.refused.Reason
-		return out, false
+		return out, nil
 	}
-	resp, err := e.o.Client.Do(ctx, &egress.Request{
-		Target: c.prepared.Target(), Header: e.header(c, a, it), Body: it.Body, Timeout: c.timeout,
-	})
+	resp, err := e.request(ctx, c, b, a, it, c.timeout)
+	also := ""
+	if err == nil && b != nil && resp.Status == http.StatusUnauthorized {
+		left := max(c.timeout-time.Since(at), leastAgain)
+		fresh, x, trouble := c.tokens.Renew(ctx, b)
+		a.Token = exchange(x)
+		switch {
+		case errors.Is(trouble, credential.ErrRefused):
+			also = "; so it did to the tokens before, and no other is fetched for a while"
+		case trouble != nil:
+			return out, trouble
+		default:
+			b, also = fresh, "; so it did to a fresh token"
+			if resp, err = e.request(ctx, c, b, a, it, left); err == nil && resp.Status == http.StatusUnauthorized {
+				c.tokens.Refused()
+			}
+		}
+	}
 	if err != nil {
 		fill(a, err)
-		return out, errors.Is(err, context.Canceled)
+		if errors.Is(err, context.Canceled) {
+			return out, err
+		}
+		return out, nil
 	}
 	a.Status, a.Step = resp.Status, delivery.StepResponse
-	a.Response = c.kept(resp)
+	a.Response = c.kept(resp, b)
 	switch out.verdict = delivery.Judge(resp.Status); out.verdict {
 	case delivery.Success:
 		a.Delivered = true
+		if b != nil {
+			c.tokens.Accepted()
+		}
 	case delivery.Gone:
 		a.Reason = "the receiver answered 410 Gone: the endpoint is retired"
 	default:
@@ -235,12 +291,38 @@ func (e *Engine) send(ctx context.Context, c *configured, a *delivery.Attempt, i
 		if text := http.StatusText(resp.Status); text != "" {
 			a.Reason += " " + text
 		}
-		if resp.Status >= 300 && resp.Status <= 399 {
+		switch {
+		case resp.Status >= 300 && resp.Status <= 399:
 			a.Reason += "; redirects are not followed"
+		case resp.Status == http.StatusUnauthorized:
+			a.Reason += also
 		}
 		out.asked = delivery.RetryAfter(resp.Status, resp.RetryAfter, time.Now())
 	}
-	return out, false
+	return out, nil
+}
+
+// stamp signs an attempt's request; false: it cannot be.
+func (c *configured) stamp(a *delivery.Attempt, it delivery.Item, at time.Time) bool {
+	a.Timestamp = at.Unix()
+	sig, err := c.sign(at, it.EventID, it.Body)
+	if err != nil {
+		a.Step, a.Reason = delivery.StepRequest, "the request cannot be signed"
+		return false
+	}
+	a.Signature = sig
+	return true
+}
+
+// request sends the request of an attempt, once.
+func (e *Engine) request(ctx context.Context, c *configured, b *credential.Bearer, a *delivery.Attempt, it delivery.Item, timeout time.Duration) (*egress.Response, error) {
+	h := e.header(c, a, it)
+	if b != nil {
+		b.Apply(h)
+	}
+	return e.o.Client.Do(ctx, &egress.Request{
+		Target: c.prepared.Target(), Header: h, Body: it.Body, Timeout: timeout, Identity: c.prepared.Identity(),
+	})
 }
 
 // fill tells in the attempt why there was no answer.
@@ -277,39 +359,76 @@ func (e *Engine) header(c *configured, a *delivery.Attempt, it delivery.Item) ht
 }
 
 // kept is what is kept of an answer, the endpoint's secrets masked.
-func (c *configured) kept(resp *egress.Response) *delivery.Response {
-	out := &delivery.Response{Status: resp.Status, Body: c.prepared.Mask(resp.Body)}
+func (c *configured) kept(resp *egress.Response, b *credential.Bearer) *delivery.Response {
+	mask := c.prepared.Mask
+	if b != nil {
+		mask = b.Mask
+	}
+	out := &delivery.Response{Status: resp.Status, Body: mask(resp.Body)}
 	if len(resp.Header) > 0 {
 		out.Headers = make([]delivery.Header, len(resp.Header))
 		for i, h := range resp.Header {
-			out.Headers[i] = delivery.Header{Name: c.prepared.Mask(h.Name), Value: c.prepared.Mask(h.Value)}
+			out.Headers[i] = delivery.Header{Name: mask(h.Name), Value: mask(h.Value)}
 		}
 	}
 	return out
 }
 
 // Test sends a webhook.test to the endpoint now, whatever its status, and
-// tells what was sent and answered, secrets masked. It is no delivery: nothing
-// is recorded, and no lane is blocked. The error is ctx's.
+// tells what was sent and answered, secrets masked. A token is fetched when
+// there is none, also where a failed request for one makes deliveries wait. It
+// is no delivery: nothing is recorded, and no lane is blocked. The error is
+// ctx's.
 //
 // Source: CONTRACT 5 and 9.
 func (e *Engine) Test(ctx context.Context, ep subscription.Endpoint) (delivery.Trial, error) {
-	c := e.configure(ep)
+	e.mu.Lock()
+	c := e.configure(ep, delivery.Hold{})
+	e.mu.Unlock()
 	at := now()
 	it := delivery.Item{EventID: id.New(id.Event), Subject: string(ep.ID), Sequence: 0, Body: delivery.TestBody(at)}
 	a := delivery.Attempt{N: 1, At: at, Config: ep.Version, InteractionID: id.Interaction()}
 	start := time.Now()
-	if c.hold != "" {
-		a.Step, a.Reason = delivery.StepToken, c.hold
-	} else {
-		if _, calledOff := e.send(ctx, c, &a, it); calledOff {
-			return delivery.Trial{}, ctx.Err()
-		}
+	if err := e.try(ctx, c, &a, it); err != nil {
+		return delivery.Trial{}, ctx.Err()
 	}
 	shown := delivery.NewShown(ep.MaskedURL(), ep.MaskedHeaders())
 	d := delivery.Detail{View: delivery.View{EventID: it.EventID, Subject: it.Subject}, Body: it.Body}
 	return delivery.Trial{
-		Delivered: a.Delivered, Step: a.Step, Duration: time.Since(start), Reason: a.Reason,
+		Delivered: a.Delivered, Step: a.Step, Duration: time.Since(start), Reason: a.Reason, Token: a.Token,
 		Request: d.Request(delivery.AttemptView{Attempt: a, Shown: shown}, e.agent), Response: a.Response,
 	}, nil
+}
+
+// try makes the request of a test, its token first. The error is ctx's.
+func (e *Engine) try(ctx context.Context, c *configured, a *delivery.Attempt, it delivery.Item) error {
+	if !c.stamp(a, it, time.Now()) { // what is not sent is shown all the same
+		return nil
+	}
+	if c.hold != "" {
+		a.Step, a.Reason = delivery.StepToken, c.hold
+		return nil
+	}
+	var b *credential.Bearer
+	var x *credential.Exchange
+	var err error
+	if c.tokens != nil {
+		b, x, err = c.tokens.Get(ctx, true)
+		e.mu.Lock()
+		if r := e.runners[delivery.Endpoint(c.endpoint.ID)]; r != nil {
+			e.kick(r) // it may go on now, or has to wait
+		}
+		e.mu.Unlock()
+	}
+	if err == nil {
+		_, err = e.send(ctx, c, b, a, it)
+	}
+	if a.Token == nil {
+		a.Token = exchange(x)
+	}
+	if t, ok := errors.AsType[*credential.Trouble](err); ok {
+		a.Step, a.Reason, a.Token = delivery.StepToken, t.Reason, exchange(t.Exchange)
+		return nil
+	}
+	return err
 }

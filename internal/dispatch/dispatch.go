@@ -17,10 +17,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/credential"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/egress"
 	"github.com/consentwire/consentwire/internal/event"
@@ -38,6 +41,8 @@ type Log interface {
 	Read(ctx context.Context, e delivery.Endpoint, after event.Seq, limit, maxBytes int) (delivery.Page, error)
 	Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq) ([]delivery.Loaded, error)
 	Replays(ctx context.Context, e delivery.Endpoint) ([]delivery.Replay, error)
+	Token(ctx context.Context, e delivery.Endpoint) (subscription.Token, error)
+	SaveToken(ctx context.Context, e delivery.Endpoint, t subscription.Token) error
 	Record(ctx context.Context, batch []delivery.Progress) ([]delivery.Outcome, error)
 }
 
@@ -95,7 +100,7 @@ type Engine struct {
 	wire   context.Context // of the requests; ends when stopping takes too long
 	cutOff context.CancelFunc
 	poke   chan struct{} // wakes the recorder
-	quiet  *sync.Cond    // on mu: workers or loaders became fewer
+	quiet  *sync.Cond    // on mu: workers, loaders or fetchers became fewer
 
 	mu       sync.Mutex
 	runners  map[delivery.Endpoint]*runner
@@ -103,8 +108,10 @@ type Engine struct {
 	chores   deque[*runner] // those that need the store
 	dirty    []*runner      // those that have something to record
 	results  int            // that wait to be recorded
+	sources  map[delivery.Endpoint]*credential.Source
 	workers  int
 	loaders  int
+	fetchers int // that get a token
 	places   int // windowPlaces, but for tests
 	bytes    int // of loaded bodies
 	running  bool
@@ -114,7 +121,7 @@ type Engine struct {
 
 // New returns an engine that does nothing until Run.
 func New(o Options) *Engine {
-	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), places: windowPlaces, runners: map[delivery.Endpoint]*runner{}}
+	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), places: windowPlaces, runners: map[delivery.Endpoint]*runner{}, sources: map[delivery.Endpoint]*credential.Source{}}
 	e.quiet = sync.NewCond(&e.mu)
 	return e
 }
@@ -162,10 +169,14 @@ func (e *Engine) Run(ctx context.Context) error {
 	late := time.AfterFunc(stopWithin, e.cutOff)
 	defer late.Stop()
 	e.mu.Lock()
-	for e.workers > 0 || e.loaders > 0 {
+	for e.workers > 0 || e.loaders > 0 || e.fetchers > 0 {
 		e.quiet.Wait()
 	}
+	sources := slices.Collect(maps.Values(e.sources))
 	e.mu.Unlock()
+	for _, s := range sources { // a test that was called off may have left a request for a token behind
+		_ = s.Wait(e.wire) // its error is that the time is over
+	}
 	e.poked()
 	<-recorded
 	return nil
@@ -285,6 +296,7 @@ func (e *Engine) ready(r *runner) (more bool) {
 		return false
 	}
 	now := time.Now()
+	e.seekToken(r, now)
 	if r.chore(now) != noChore && !r.loading {
 		r.loading = true
 		e.chores.pushBack(r)
@@ -382,7 +394,8 @@ func (e *Engine) doChore(r *runner) {
 			}
 			return err
 		}); err == nil {
-			r.open(pos, e.configure(conf))
+			r.open(pos, e.configure(conf, pos.Hold))
+			e.settleSource(r)
 			e.o.Logger.Debug("endpoint opened", "endpoint", string(r.id))
 		}
 	case choreConfig:
@@ -400,7 +413,8 @@ func (e *Engine) doChore(r *runner) {
 				e.drop(r, 0)
 				return
 			}
-			r.reconfigure(e.configure(conf), replays)
+			r.reconfigure(e.configure(conf, r.hold), replays)
+			e.settleSource(r)
 		}
 	case choreLoad:
 		seqs := r.takeDue(time.Now())
@@ -432,6 +446,9 @@ func (e *Engine) doChore(r *runner) {
 	case err == nil, r.state == closing:
 	case isGone(err):
 		r.gone = woken == r.woken // else it may have come back meanwhile
+		if fault.KindOf(err) == fault.NotFound {
+			delete(e.sources, r.id)
+		}
 		e.drop(r, 0)
 	case errors.Is(err, context.Canceled):
 	default:

@@ -56,6 +56,18 @@ type answer struct {
 	body       string
 }
 
+// wait lets the answer's time pass, and returns its fault.
+func (a answer) wait(ctx context.Context) error {
+	if a.after > 0 {
+		select {
+		case <-time.After(a.after):
+		case <-ctx.Done():
+			return &egress.Error{Step: egress.StepResponse, Reason: "called off", Err: context.Canceled}
+		}
+	}
+	return a.err
+}
+
 // bench is a store with one application, an engine, and a receiver.
 type bench struct {
 	t      *testing.T
@@ -73,6 +85,8 @@ type bench struct {
 
 	mu     sync.Mutex
 	answer func(got) answer
+	token  func(tokenRequest) answer // the token endpoint; nil: there is none
+	asked  []tokenRequest
 	got    []got
 	flying map[string]int // url and subject → on the wire
 	most   int            // on the wire at a time
@@ -162,6 +176,9 @@ func (b *bench) close() {
 
 // Do is the receiver.
 func (b *bench) Do(ctx context.Context, r *egress.Request) (*egress.Response, error) {
+	if strings.HasPrefix(r.Target.URL(), tokenURL) {
+		return b.tokenEndpoint(ctx, r)
+	}
 	field := func(name string) string {
 		if v := r.Header[name]; len(v) == 1 {
 			return v[0]
@@ -189,15 +206,8 @@ func (b *bench) Do(ctx context.Context, r *egress.Request) (*egress.Response, er
 		b.now--
 		b.mu.Unlock()
 	}()
-	if a.after > 0 {
-		select {
-		case <-time.After(a.after):
-		case <-ctx.Done():
-			return nil, &egress.Error{Step: egress.StepResponse, Reason: "called off", Err: context.Canceled}
-		}
-	}
-	if a.err != nil {
-		return nil, a.err
+	if err := a.wait(ctx); err != nil {
+		return nil, err
 	}
 	return &egress.Response{Status: a.status, RetryAfter: a.retryAfter, Body: a.body, Header: []egress.Header{{Name: "Server", Value: "test"}}}, nil
 }
@@ -730,43 +740,6 @@ func TestEngine_limits(t *testing.T) {
 	})
 }
 
-func TestEngine_heldSendsNothing(t *testing.T) {
-	in(t, func(t *testing.T) {
-		b := newBench(t, ok)
-		e := b.subscribe(func(e *subscription.Endpoint) {
-			e.Auth = subscription.Auth{Type: subscription.AuthOAuth2, OAuth2: subscription.OAuth2{
-				GrantType: "client-credentials", AuthenticationURL: "https://auth.example/token", ClientID: "c", ClientSecret: secret.New("s"),
-			}}
-		})
-		b.start()
-		b.publish("con_a", "con_b")
-		sleep(time.Hour)
-		if all := b.requests(); len(all) != 0 {
-			t.Errorf("got %v, want nothing sent without its credential", all)
-		}
-		b.wantStatuses(e, map[delivery.Status]int{delivery.Held: 2})
-		h, err := b.store.Health(t.Context(), b.id, e.ID)
-		if err != nil || h.Hold.State != delivery.TokenTrouble || h.Hold.Reason == "" || h.Hold.Since.IsZero() {
-			t.Errorf("got %+v (%v), want it held with a reason", h.Hold, err)
-		}
-		_, err = b.app.EditEndpoint(t.Context(), b.id, e.Style, e.ID, func(cur subscription.Endpoint) (app.Edit, error) {
-			cur.Auth = subscription.Auth{Type: subscription.AuthToken, Bearer: subscription.Bearer{Token: secret.New("abc")}}
-			return app.Edit{Endpoint: cur}, nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		sleep(time.Minute)
-		b.wantStatuses(e, map[delivery.Status]int{delivery.Delivered: 2})
-		for _, g := range b.requests() {
-			if v := g.header["Authorization"]; !slices.Equal(v, []string{"Bearer abc"}) {
-				t.Errorf("got Authorization %q, want the new token", v)
-			}
-		}
-		b.close()
-	})
-}
-
 func TestEngine_signsWithEverySecretThatIsCurrent(t *testing.T) {
 	in(t, func(t *testing.T) {
 		b := newBench(t, ok)
@@ -921,6 +894,15 @@ func (f *failing) Record(ctx context.Context, batch []delivery.Progress) (out []
 	return out, err
 }
 
+func (f *failing) Token(ctx context.Context, e delivery.Endpoint) (out subscription.Token, err error) {
+	err = f.fails("Token", func() (err error) { out, err = f.Log.Token(ctx, e); return err })
+	return out, err
+}
+
+func (f *failing) SaveToken(ctx context.Context, e delivery.Endpoint, t subscription.Token) error {
+	return f.fails("SaveToken", func() error { return f.Log.SaveToken(ctx, e, t) })
+}
+
 // step is how far the next fault lies behind the one at at: with the race
 // detector the early calls are tried one by one, the later by samples.
 func step(at int) int {
@@ -934,24 +916,41 @@ func step(at int) int {
 // effect, every event arrives, in order.
 func TestAtLeastOnce(t *testing.T) {
 	t.Parallel()
-	for _, call := range []string{"Active", "Config", "Open", "Read", "Load", "Replays", "Record"} {
+	for _, call := range []string{"Active", "Config", "Open", "Read", "Load", "Replays", "Record", "Token", "SaveToken"} {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s fails, after its effect: %t", call, after), func(t *testing.T) {
 				t.Parallel()
 				for at := 1; ; at += step(at) {
 					hit := false
 					synctest.Test(t, func(t *testing.T) {
-						n := 0
+						n, good, issued := 0, 0, 0
 						b := newBench(t, func(g got) answer {
 							if n++; n%3 == 0 {
 								return answer{status: 500, after: time.Millisecond}
 							}
+							if n%4 == 0 { // where a token is needed, another one from here on
+								good++
+							}
+							if t := tokenOf(g); t != "" && t != fmt.Sprintf("t%d", good) {
+								return answer{status: 401, after: time.Millisecond}
+							}
 							return answer{status: 200, after: time.Millisecond}
 						})
+						b.token = func(q tokenRequest) answer { // each refresh token is good for one use
+							if q.form.Get("refresh_token") != fmt.Sprintf("r%d", issued) {
+								return answer{status: 400, body: `{"error":"invalid_grant"}`}
+							}
+							issued++
+							good = issued
+							return answer{status: 200, body: fmt.Sprintf(`{"access_token":"t%d","refresh_token":"r%d"}`, issued, issued)}
+						}
 						f := &failing{call: call, at: at, after: after}
 						b.wrap = func(l dispatch.Log) dispatch.Log { f.Log = l; return f }
 						e := b.subscribe(func(e *subscription.Endpoint) {
 							e.RetrySchedule = slices.Repeat([]time.Duration{time.Second}, 20)
+							if strings.HasSuffix(call, "Token") {
+								refreshToken("", "r0")(e)
+							}
 						})
 						b.start()
 						ids := b.publish("con_a", "con_b", "con_a")

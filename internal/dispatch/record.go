@@ -380,10 +380,13 @@ func (e *Engine) gauge() {
 		return
 	}
 	e.measured = time.Now()
-	var open, caughtUp, retrying, waiting int
+	var open, held, caughtUp, retrying, waiting int
 	for _, r := range e.runners {
 		if r.breaker.Open {
 			open++
+		}
+		if r.hold.Held() {
+			held++
 		}
 		if r.caughtUp {
 			caughtUp++
@@ -393,6 +396,6 @@ func (e *Engine) gauge() {
 			waiting += n
 		}
 	}
-	e.o.Metrics.Endpoints(len(e.runners), open, caughtUp)
+	e.o.Metrics.Endpoints(len(e.runners), open, held, caughtUp)
 	e.o.Metrics.Exceptions(retrying, waiting-retrying)
 }

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"time"
 
+	"github.com/consentwire/consentwire/internal/credential"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 )
@@ -43,6 +44,7 @@ type lane struct {
 type job struct {
 	r       *runner
 	conf    *configured
+	bearer  *credential.Bearer // nil: the endpoint's token is not ours to get
 	item    delivery.Item
 	trouble bool               // it is an exception, exc, and not an event that just passes
 	exc     delivery.Exception // base and tries before this attempt
@@ -71,6 +73,7 @@ type runner struct {
 	woken    int  // how often it was said that it changed
 	stale    bool // nothing is sent before the configuration was read again
 	loading  bool // in the queue of chores, or one is done
+	fetching bool // a token is being fetched
 	inTurn   bool
 	dirty    bool
 	openAt   time.Time // opening: not before
@@ -174,10 +177,12 @@ func (r *runner) reconfigure(c *configured, replays []delivery.Replay) {
 		r.allow = 1
 	}
 	r.limited = time.Time{}
-	if c.hold != "" && !r.hold.Held() {
+	switch {
+	case c.hold != "" && (!r.hold.Held() || r.hold.Reason != c.hold):
 		r.hold = delivery.Hold{State: delivery.TokenTrouble, Since: now(), Reason: c.hold}
 		r.holdDirty = true
-	} else if c.hold == "" && r.hold != (delivery.Hold{}) {
+	case c.hold != "":
+	case c.tokens == nil && r.hold != (delivery.Hold{}):
 		r.hold, r.holdDirty = delivery.Hold{}, true
 	}
 	done := map[string]int{}
@@ -367,7 +372,7 @@ func (r *runner) canSend(now time.Time) bool {
 	if r.state != open || r.stale || r.hold.Held() || r.inFlight >= r.conf.inFlight || now.Before(r.limited) {
 		return false
 	}
-	return r.retries.len() > 0 || r.canSendFresh()
+	return (r.retries.len() > 0 || r.canSendFresh()) && r.hasToken(now)
 }
 
 func (r *runner) canSendFresh() bool {
@@ -389,6 +394,12 @@ func (r *runner) pick(now time.Time) *job {
 		r.limited = now.Add(wait)
 		return nil
 	}
+	var bearer *credential.Bearer
+	if r.conf.tokens != nil {
+		if bearer = r.conf.tokens.Take(now); bearer == nil {
+			return nil
+		}
+	}
 	r.picks++
 	var j *job
 	if r.retries.len() > 0 && (r.picks%8 == 0 || !r.canSendFresh()) {
@@ -400,7 +411,7 @@ func (r *runner) pick(now time.Time) *job {
 	if j == nil {
 		return nil
 	}
-	j.r, j.conf, j.started = r, r.conf, now
+	j.r, j.conf, j.bearer, j.started = r, r.conf, bearer, now
 	r.flying[j.item.Subject] = struct{}{}
 	r.inFlight++
 	return j
@@ -506,6 +517,9 @@ func (r *runner) setTimer(now time.Time) {
 		}
 		earliest(r.limited)
 		earliest(r.filterAt)
+		if r.hold.Held() {
+			earliest(r.hold.NextAt)
+		}
 		if j, at := r.slowHead(); j != nil {
 			earliest(at)
 		}

@@ -30,6 +30,7 @@ type Metrics struct {
 	inFlight       prometheus.Gauge
 	exceptions     *prometheus.GaugeVec
 	endpoints      *prometheus.GaugeVec
+	tokens         *prometheus.CounterVec
 	refusedDials   *prometheus.CounterVec
 	commits        *prometheus.CounterVec
 	commitSeconds  prometheus.Histogram
@@ -71,8 +72,11 @@ func NewMetrics(version, commit string) *Metrics {
 			Name: "consentwire_exceptions", Help: "Deliveries that could not just pass, by state (retrying, blocked).",
 		}, []string{"state"}),
 		endpoints: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "consentwire_endpoints", Help: "Endpoints of the engine, by condition (running, open: the breaker holds them, caught_up).",
+			Name: "consentwire_endpoints", Help: "Endpoints of the engine, by condition (running, open: the breaker holds them, held: they have no token, caught_up).",
 		}, []string{"condition"}),
+		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "consentwire_token_requests_total", Help: "Requests to token endpoints, by outcome (issued, refused: the credentials are, failed).",
+		}, []string{"outcome"}),
 		refusedDials: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "consentwire_egress_refused_total", Help: "Connections that the egress rules refused, by rule.",
 		}, []string{"rule"}),
@@ -95,11 +99,14 @@ func NewMetrics(version, commit string) *Metrics {
 	build.Set(1)
 	m.registry.MustRegister(
 		m.requests, m.requestSeconds, m.events, m.deliveries, m.attempts, m.attemptSeconds, m.delaySeconds, m.inFlight,
-		m.exceptions, m.endpoints, m.refusedDials, m.commits, m.commitSeconds, m.commitRows, build,
+		m.exceptions, m.endpoints, m.tokens, m.refusedDials, m.commits, m.commitSeconds, m.commitRows, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	for _, o := range []string{"delivered", "exhausted", "discarded", "superseded", "cancelled"} {
 		m.deliveries.WithLabelValues(o)
+	}
+	for _, o := range []string{"issued", "refused", "failed"} {
+		m.tokens.WithLabelValues(o)
 	}
 	for _, r := range []string{"ok", "failed"} {
 		m.commits.WithLabelValues(r)
@@ -180,14 +187,25 @@ func (m *Metrics) Exceptions(retrying, blocked int) {
 }
 
 // Endpoints tells the engine's endpoints: how many it runs, of how many the
-// breaker is open, and how many have read the log to its end.
-func (m *Metrics) Endpoints(running, open, caughtUp int) {
+// breaker is open, how many wait for a token, and how many have read the log
+// to its end.
+func (m *Metrics) Endpoints(running, open, held, caughtUp int) {
 	if m == nil {
 		return
 	}
 	m.endpoints.WithLabelValues("running").Set(float64(running))
 	m.endpoints.WithLabelValues("open").Set(float64(open))
+	m.endpoints.WithLabelValues("held").Set(float64(held))
 	m.endpoints.WithLabelValues("caught_up").Set(float64(caughtUp))
+}
+
+// TokenRequest counts a request to a token endpoint: it issued a token, it
+// refused the credentials, or neither.
+func (m *Metrics) TokenRequest(outcome string) {
+	if m == nil {
+		return
+	}
+	m.tokens.WithLabelValues(outcome).Inc()
 }
 
 // DialRefused counts a connection that the egress rules refused.

@@ -21,7 +21,8 @@ func TestMetrics(t *testing.T) {
 	m.AttemptStarted()
 	m.AttemptEnded("response", 503, 20*time.Millisecond)
 	m.Exceptions(4, 5)
-	m.Endpoints(6, 1, 2)
+	m.Endpoints(6, 1, 3, 2)
+	m.TokenRequest("refused")
 	m.DialRefused("reserved_address")
 	m.Commit(7, 2*time.Millisecond, nil)
 	m.Commit(7, 2*time.Millisecond, errors.New("disk full"))
@@ -42,6 +43,9 @@ func TestMetrics(t *testing.T) {
 		`consentwire_attempt_duration_seconds_count 1`,
 		`consentwire_exceptions{state="blocked"} 5`,
 		`consentwire_endpoints{condition="open"} 1`,
+		`consentwire_endpoints{condition="held"} 3`,
+		`consentwire_token_requests_total{outcome="refused"} 1`,
+		`consentwire_token_requests_total{outcome="issued"} 0`,
 		`consentwire_egress_refused_total{rule="reserved_address"} 1`,
 		`consentwire_commits_total{result="ok"} 1`,
 		`consentwire_commits_total{result="failed"} 1`,
@@ -71,7 +75,8 @@ func TestMetrics_nilCountsNothing(t *testing.T) {
 	m.AttemptStarted()
 	m.AttemptEnded("dns", 0, 0)
 	m.Exceptions(0, 0)
-	m.Endpoints(0, 0, 0)
+	m.Endpoints(0, 0, 0, 0)
+	m.TokenRequest("issued")
 	m.DialRefused("scheme")
 	m.Commit(0, 0, nil)
 	m.Gauge("x", "x", func() float64 { return 0 })
