@@ -45,6 +45,8 @@ func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 			err = dev(ctx, cfg, stdout, stderr)
 		case config.Migrate:
 			err = migrate(ctx, cfg)
+		case config.RotateKeys:
+			err = rotateKeys(ctx, cfg, stdout, stderr)
 		case config.Version:
 			_, err = fmt.Fprintln(stdout, thisBuild())
 		}
@@ -100,9 +102,9 @@ func sentence(err error) string {
 }
 
 // storeSetting returns the setting that a fault of opening the store is about.
-func storeSetting(err error) string {
+func storeSetting(cfg config.Config, err error) string {
 	if strings.HasPrefix(fault.CodeOf(err), "master_key") {
-		return "CONSENTWIRE_MASTER_KEY"
+		return cfg.MasterKeySetting()
 	}
 	return "CONSENTWIRE_DATA_DIR"
 }
@@ -117,7 +119,7 @@ type keys struct {
 
 // ensureKeys makes the data folder and the secrets that the settings leave
 // out.
-func ensureKeys(cfg config.Config) (keys, error) {
+func ensureKeys(ctx context.Context, cfg config.Config) (keys, error) {
 	var k keys
 	warn := func(w string) {
 		if w != "" {
@@ -129,29 +131,27 @@ func ensureKeys(cfg config.Config) (keys, error) {
 		return k, about("CONSENTWIRE_DATA_DIR", err)
 	}
 	warn(w)
-	ensure := func(given secret.Value, setting string, make func(string) (config.Key, error)) (secret.Value, error) {
-		if given.IsSet() {
-			return given, nil
-		}
-		key, err := make(cfg.DataDir)
-		if err != nil {
-			return secret.Value{}, about(setting, err)
-		}
+	note := func(key config.Key) {
 		warn(key.Warning)
 		if key.Made {
 			k.made = append(k.made, key.File)
 		}
-		return key.Value, nil
 	}
-	if k.admin, err = ensure(cfg.AdminToken, "CONSENTWIRE_ADMIN_TOKEN", config.EnsureAdminToken); err != nil {
-		return k, err
+	admin := config.Key{Value: cfg.AdminToken}
+	if !admin.Value.IsSet() {
+		if admin, err = config.EnsureAdminToken(cfg.DataDir); err != nil {
+			return k, about("CONSENTWIRE_ADMIN_TOKEN", err)
+		}
 	}
-	master, err := ensure(cfg.MasterKey, "CONSENTWIRE_MASTER_KEY", config.EnsureMasterKey)
+	note(admin)
+	k.admin = admin.Value
+	master, err := masterKeys(ctx, cfg)
 	if err != nil {
 		return k, err
 	}
-	k.ring, err = secret.ParseKeyring(master)
-	return k, about("CONSENTWIRE_MASTER_KEY", err)
+	note(master)
+	k.ring, err = secret.ParseKeyring(master.Value)
+	return k, about(cfg.MasterKeySetting(), err)
 }
 
 // migrate brings the schema up to date.
@@ -161,7 +161,7 @@ func migrate(ctx context.Context, cfg config.Config) error {
 	}
 	err := sqlite.Migrate(ctx, sqlite.Options{Dir: cfg.DataDir})
 	if err != nil {
-		return about(storeSetting(err), err)
+		return about(storeSetting(cfg, err), err)
 	}
 	return nil
 }

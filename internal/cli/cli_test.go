@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -44,10 +46,29 @@ func TestMain_saysWhatStopsAStart(t *testing.T) {
 		}
 		return f
 	}
-	sealed := filepath.Join(dir, "sealed")
-	if code, _, said := run(t, []string{"CONSENTWIRE_LISTEN=" + taken.Addr().String(), "CONSENTWIRE_DATA_DIR=" + sealed}, "serve"); code != exitFailed {
-		t.Fatalf("got status %d and %q, want a folder with its store and then a taken address", code, said)
+	sealed := func() string { // a folder of its own for each
+		t.Helper()
+		dir := t.TempDir()
+		if code, _, said := run(t, []string{"CONSENTWIRE_LISTEN=" + taken.Addr().String(), "CONSENTWIRE_DATA_DIR=" + dir}, "serve"); code != exitFailed {
+			t.Fatalf("got status %d and %q, want a folder with its store and then a taken address", code, said)
+		}
+		return dir
 	}
+	keyless := func() string {
+		t.Helper()
+		dir := sealed()
+		key := filepath.Join(dir, config.MasterKeyName)
+		if err := os.Remove(key); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if _, err := os.Stat(key); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("got %v about the missing master key, want that none was made", err)
+			}
+		})
+		return dir
+	}
+	zero := base64.StdEncoding.EncodeToString(make([]byte, 32))
 	file := write("file", "")
 	old := filepath.Join(dir, "old")
 
@@ -72,7 +93,23 @@ func TestMain_saysWhatStopsAStart(t *testing.T) {
 		{"a data folder below a file", []string{"CONSENTWIRE_DATA_DIR=" + file + "/x"}, []string{"migrate"}, exitFailed, []string{"CONSENTWIRE_DATA_DIR", "not a directory"}},
 		{"a file that is no store", []string{"CONSENTWIRE_DATA_DIR=" + filepath.Dir(write("no-store/consentwire.db", strings.Repeat("hunter2 ", 1000)))}, []string{"serve"}, exitFailed,
 			[]string{"CONSENTWIRE_DATA_DIR", "store"}},
-		{"another master key", []string{"CONSENTWIRE_DATA_DIR=" + sealed, "CONSENTWIRE_MASTER_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32))}, []string{"serve"}, exitFailed,
+		{"another master key", []string{"CONSENTWIRE_DATA_DIR=" + sealed(), "CONSENTWIRE_MASTER_KEY=" + base64.StdEncoding.EncodeToString(make([]byte, 32))}, []string{"serve"}, exitFailed,
+			[]string{"CONSENTWIRE_MASTER_KEY", "sealed"}},
+		{"another master key, from a file", []string{"CONSENTWIRE_DATA_DIR=" + sealed(), "CONSENTWIRE_MASTER_KEY_FILE=" + write("zero", zero)}, []string{"serve"}, exitFailed,
+			[]string{"CONSENTWIRE_MASTER_KEY_FILE:", "sealed"}},
+		{"another master key, from a command", []string{"CONSENTWIRE_DATA_DIR=" + sealed(), "CONSENTWIRE_MASTER_KEY_COMMAND=echo " + zero + " # hunter2"}, []string{"serve"}, exitFailed,
+			[]string{"CONSENTWIRE_MASTER_KEY_COMMAND:", "sealed"}},
+		{"a command for the master keys that fails", []string{"CONSENTWIRE_DATA_DIR=" + t.TempDir(), "CONSENTWIRE_MASTER_KEY_COMMAND=echo hunter2 >&2; exit 4"}, []string{"serve"}, exitFailed,
+			[]string{"CONSENTWIRE_MASTER_KEY_COMMAND", "exit status 4"}},
+		{"a missing master key", []string{"CONSENTWIRE_DATA_DIR=" + keyless()}, []string{"serve"}, exitFailed,
+			[]string{"CONSENTWIRE_MASTER_KEY", "master-key", "missing", "put it back"}},
+		{"a missing master key, for a newcomer", []string{"CONSENTWIRE_DATA_DIR=" + keyless(), "CONSENTWIRE_LISTEN=127.0.0.1:0"}, []string{"dev"}, exitFailed,
+			[]string{"CONSENTWIRE_MASTER_KEY", "put it back"}},
+		{"a missing master key that is to be rotated", []string{"CONSENTWIRE_DATA_DIR=" + keyless()}, []string{"keys", "rotate"}, exitFailed,
+			[]string{"CONSENTWIRE_MASTER_KEY", "put it back"}},
+		{"a folder without anything to rotate", []string{"CONSENTWIRE_DATA_DIR=" + filepath.Join(dir, "nowhere")}, []string{"keys", "rotate"}, exitFailed,
+			[]string{"CONSENTWIRE_DATA_DIR", "no store"}},
+		{"a wrong master key to rotate", []string{"CONSENTWIRE_DATA_DIR=" + sealed(), "CONSENTWIRE_MASTER_KEY=" + zero}, []string{"keys", "rotate"}, exitFailed,
 			[]string{"CONSENTWIRE_MASTER_KEY", "sealed"}},
 		{"a spoilt key in the data folder", []string{"CONSENTWIRE_DATA_DIR=" + filepath.Dir(write("spoilt/master-key", "hunter2\n"))}, []string{"serve"}, exitFailed,
 			[]string{"CONSENTWIRE_MASTER_KEY", "base 64"}},

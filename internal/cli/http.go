@@ -22,6 +22,7 @@ const (
 	idleTime   = 2 * time.Minute  // between two requests of a connection
 	maxHeader  = 32 << 10         // bytes
 	answerTime = 3 * time.Minute  // to take an answer, the longest delay of an inspector's bin included
+	rotateTime = 30 * time.Minute // the same when everything is sealed anew before
 	// A body has bodyTime and then must arrive at bodyRate bytes a second.
 	bodyTime = 20 * time.Second
 	bodyRate = 8 << 10
@@ -60,7 +61,11 @@ func (f *faces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer context.AfterFunc(f.streams, cancel)()
 		r = r.WithContext(ctx)
 	} else {
-		_ = c.SetWriteDeadline(time.Now().Add(answerTime)) // a writer without deadlines writes to memory
+		within := answerTime
+		if r.URL.Path == rotatePath {
+			within = rotateTime
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(within)) // a writer without deadlines writes to memory
 	}
 	if r.Body != nil && r.Body != http.NoBody {
 		b := &patientBody{ReadCloser: r.Body, c: c, start: time.Now()}

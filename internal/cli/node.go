@@ -44,6 +44,7 @@ type node struct {
 	cfg      config.Config
 	log      *slog.Logger
 	listener net.Listener
+	address  *address
 	url      string // how the world reaches us
 	operator secret.Value
 
@@ -71,7 +72,7 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 	for _, w := range cfg.Warnings {
 		l.Warn(w)
 	}
-	k, err := ensureKeys(cfg)
+	k, err := ensureKeys(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -96,15 +97,20 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 		OnEvent:  func(t event.Type, count int) { metrics.Event(string(t), count) },
 	})
 	if err != nil {
-		return nil, about(storeSetting(err), err)
+		return nil, about(storeSetting(cfg, err), err)
 	}
 	if n.listener, err = listen(cfg.Listen); err != nil {
+		return nil, err
+	}
+	if n.address, err = publishAddress(cfg, n.listener.Addr()); err != nil {
 		return nil, err
 	}
 	n.url = cfg.BaseURL(n.listener.Addr())
 	publicURL := func() string { return n.url }
 
-	n.app = app.New(app.Options{Store: n.store, Policy: policy(cfg), Operator: k.admin})
+	n.app = app.New(app.Options{
+		Store: n.store, Policy: policy(cfg), Operator: k.admin, Keys: &keyMaster{cfg: cfg, ring: k.ring, log: l},
+	})
 	if err = n.openEgress(metrics); err != nil {
 		return nil, err
 	}
@@ -315,6 +321,10 @@ func (n *node) close() error {
 	}
 	if n.client != nil {
 		n.client.CloseIdle()
+	}
+	if n.address != nil { // while the folder still is ours
+		errs = append(errs, n.address.remove())
+		n.address = nil
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())

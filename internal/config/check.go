@@ -32,14 +32,15 @@ const (
 
 // checker gives the settings their types. It keeps the first fault.
 type checker struct {
+	environ  []string // all of it
 	env      map[string]string
 	flags    map[string]bool // those on the command line
 	warnings []string
 	err      error
 }
 
-func newChecker(ctx *kong.Context, env map[string]string) *checker {
-	c := &checker{env: env, flags: map[string]bool{}}
+func newChecker(ctx *kong.Context, environ []string, env map[string]string) *checker {
+	c := &checker{environ: environ, env: env, flags: map[string]bool{}}
 	for _, p := range ctx.Path {
 		if p.Flag != nil && !p.Resolved {
 			c.flags[p.Flag.Name] = true
@@ -61,6 +62,8 @@ func (c *checker) config(cmd Command, s settings, noMigrate toggle) (Config, err
 	c.pair(s.TLSCertFile, s.TLSKeyFile)
 	c.database("database", s.Database)
 	out.AdminToken = c.secret("admin-token", s.AdminTokenFile, checkAdminToken)
+	out.MasterKeyFile = s.MasterKeyFile
+	out.MasterKeyCommand, out.commandEnviron = c.keyCommand("master-key-command", s)
 	out.MasterKey = c.secret("master-key", s.MasterKeyFile, checkMasterKey)
 	out.EgressAllow, out.EgressAllowHosts = c.allow("egress-allow", s.EgressAllow)
 	out.EgressAllowHTTP = c.toggle("egress-allow-http", s.EgressAllowHTTP)
@@ -73,14 +76,14 @@ func (c *checker) config(cmd Command, s settings, noMigrate toggle) (Config, err
 		c.fail("attempt-timeout", "must be at most 10m")
 	}
 	out.LogLevel = c.level("log-level", s.LogLevel)
-	if cmd == Dev && !c.given("log-level") {
+	if (cmd == Dev || cmd == RotateKeys) && !c.given("log-level") {
 		out.LogLevel = slog.LevelWarn
 	}
 	out.LogFormat = s.LogFormat
 	if s.LogFormat != "json" && s.LogFormat != "text" {
 		c.fail("log-format", "must be json or text")
 	}
-	if cmd == Serve {
+	if cmd == Serve || cmd == RotateKeys {
 		out.NoMigrate = c.toggle("no-migrate", noMigrate)
 	}
 	if c.err != nil {
@@ -225,6 +228,33 @@ func (c *checker) secret(flag, file string, check func(string) string) secret.Va
 	return secret.New(value)
 }
 
+// keyCommand returns the command that prints the master keys, and its
+// environment: ours without the secrets that are none of its business.
+func (c *checker) keyCommand(flag string, s settings) (command string, environ []string) {
+	if !c.given(flag) {
+		return "", nil
+	}
+	_, fromEnv := c.env[variable("master-key")]
+	switch {
+	case strings.TrimSpace(s.MasterKeyCommand) == "":
+		c.fail(flag, "must be a command")
+	case strings.ContainsRune(s.MasterKeyCommand, 0):
+		c.fail(flag, "must not hold a NUL")
+	case fromEnv:
+		c.fail(flag, "must not be given together with "+variable("master-key"))
+	case s.MasterKeyFile != "":
+		c.fail(flag, "must not be given together with "+c.name("master-key-file"))
+	}
+	environ = []string{}
+	for _, e := range c.environ {
+		name, _, _ := strings.Cut(e, "=")
+		if name != variable("admin-token") && name != variable("master-key") {
+			environ = append(environ, e)
+		}
+	}
+	return s.MasterKeyCommand, environ
+}
+
 // private warns of a secret's file that others may read. Orchestrators mount
 // secrets with such modes, so it is no fault.
 func (c *checker) private(flag, file string) {
@@ -251,7 +281,12 @@ func readSecret(file string) (string, error) {
 	if len(b) > maxSecretFile {
 		return "", fmt.Errorf("it is larger than %d bytes", maxSecretFile)
 	}
-	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r"), nil
+	return line(b), nil
+}
+
+// line returns a text without the line break at its end.
+func line(b []byte) string {
+	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 }
 
 // checkAdminToken returns what is wrong with a token, or nothing.

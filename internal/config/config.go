@@ -6,8 +6,9 @@
 // the environment or from a file, never from a flag, where other users of the
 // machine would see them. What is unknown or malformed stops the start with
 // one sentence that names it: a setting that is silently ignored is found out
-// in the night. The package reads the files that settings name and makes the
-// keys of the data folder; it opens nothing else.
+// in the night. The package reads the files that settings name, runs the
+// command that prints the master keys, and makes the keys of the data folder;
+// it opens nothing else.
 package config
 
 import (
@@ -25,11 +26,12 @@ type Command string
 // The commands. Help was asked for and is already printed: there is nothing
 // left to do.
 const (
-	Dev     Command = "dev"
-	Serve   Command = "serve"
-	Migrate Command = "migrate"
-	Version Command = "version"
-	Help    Command = "help"
+	Dev        Command = "dev"
+	Serve      Command = "serve"
+	Migrate    Command = "migrate"
+	RotateKeys Command = "keys rotate"
+	Version    Command = "version"
+	Help       Command = "help"
 )
 
 // Config is every setting, checked. For Version and Help it is empty.
@@ -40,10 +42,16 @@ type Config struct {
 	TLSKeyFile  string
 	PublicURL   string // scheme and host without a slash at the end; empty: from the address we listen on, see BaseURL
 	DataDir     string // empty only for Dev: a temporary folder
-	NoMigrate   bool   // Serve only: do not touch the schema
+	NoMigrate   bool   // Serve and RotateKeys only: do not touch the schema
 
 	AdminToken secret.Value // unset: EnsureAdminToken
-	MasterKey  secret.Value // comma-separated keys, each 32 bytes in base 64; unset: EnsureMasterKey
+
+	// MasterKey, MasterKeyFile and MasterKeyCommand tell where the master keys
+	// come from, see Config.MasterKeys; all empty: the data folder.
+	MasterKey        secret.Value // comma-separated keys, each 32 bytes in base 64; for MasterKeyFile what was in it
+	MasterKeyFile    string
+	MasterKeyCommand string
+	commandEnviron   []string // of that command, without the secrets of ours
 
 	EgressAllow      []netip.Prefix // may be dialled although not public
 	EgressAllowHosts []string       // the same by name: lower case, no dot at the end
@@ -55,7 +63,7 @@ type Config struct {
 	RetrySchedule         []time.Duration // 1..20 waits between attempts, before jitter
 	AttemptTimeout        time.Duration
 
-	LogLevel  slog.Level // for Dev warn unless set, so that its terminal stays readable
+	LogLevel  slog.Level // for Dev and RotateKeys warn unless set, so that the terminal stays readable
 	LogFormat string     // "json" or "text"
 
 	// Warnings are sentences for the log, e.g. about a key that others may read.

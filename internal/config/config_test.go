@@ -67,8 +67,8 @@ func files(t *testing.T) string {
 
 func TestParse_defaults(t *testing.T) {
 	t.Parallel()
-	for _, cmd := range []Command{Serve, Migrate, Dev} {
-		got, c, err := Parse([]string{string(cmd)}, []string{"HOME=/x", "consentwire_listen=x"}, io.Discard, io.Discard)
+	for _, cmd := range []Command{Serve, Migrate, Dev, RotateKeys} {
+		got, c, err := Parse(strings.Fields(string(cmd)), []string{"HOME=/x", "consentwire_listen=x"}, io.Discard, io.Discard)
 		if err != nil || got != cmd {
 			t.Fatalf("got %q, %v, want %q", got, err, cmd)
 		}
@@ -85,8 +85,11 @@ func TestParse_defaults(t *testing.T) {
 			LogLevel:       slog.LevelInfo,
 			LogFormat:      "json",
 		}
-		if cmd == Dev {
+		switch cmd {
+		case Dev:
 			want.DataDir, want.LogLevel = "", slog.LevelWarn
+		case RotateKeys:
+			want.LogLevel = slog.LevelWarn
 		}
 		if !reflect.DeepEqual(c, want) {
 			t.Errorf("%s: got %+v, want %+v", cmd, c, want)
@@ -142,7 +145,13 @@ func TestParse_accepts(t *testing.T) {
 			c.Warnings = []string{"--admin-token-file names a file that others may read (mode 0644); 0600 is enough."}
 		}},
 		{"a master key", "", []string{"CONSENTWIRE_MASTER_KEY=" + goodKey}, func(c *Config) { c.MasterKey = secret.New(goodKey) }},
-		{"master keys from a file", "", []string{"CONSENTWIRE_MASTER_KEY_FILE=" + at("keys")}, func(c *Config) { c.MasterKey = secret.New(goodKey + "," + goodKey) }},
+		{"master keys from a file", "", []string{"CONSENTWIRE_MASTER_KEY_FILE=" + at("keys")}, func(c *Config) {
+			c.MasterKey, c.MasterKeyFile = secret.New(goodKey+","+goodKey), at("keys")
+		}},
+		{"a command that prints the master keys, with what it needs of the environment", "--master-key-command exit", []string{"HOME=/x", "CONSENTWIRE_ADMIN_TOKEN=" + goodToken}, func(c *Config) {
+			c.AdminToken = secret.New(goodToken)
+			c.MasterKeyCommand, c.commandEnviron = "exit", []string{"HOME=/x"}
+		}},
 		{"addresses that may be dialled", "--egress-allow 127.0.0.1/8,::1,[fd00::1],10.1.2.3", nil, func(c *Config) {
 			c.EgressAllow = []netip.Prefix{
 				netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("fd00::1/128"), netip.MustParsePrefix("10.1.2.3/32"),
@@ -261,6 +270,13 @@ func TestParse_refuses(t *testing.T) {
 		{"an empty master key", nil, []string{"CONSENTWIRE_MASTER_KEY="}, "setting_malformed", "CONSENTWIRE_MASTER_KEY"},
 		{"a master key file that is not there", []string{"--master-key-file", at("none")}, nil, "setting_malformed", "--master-key-file"},
 
+		{"a master key file without name", nil, []string{"CONSENTWIRE_MASTER_KEY_FILE="}, "setting_malformed", "CONSENTWIRE_MASTER_KEY_FILE"},
+		{"an empty command for the master keys", nil, []string{"CONSENTWIRE_MASTER_KEY_COMMAND="}, "setting_malformed", "CONSENTWIRE_MASTER_KEY_COMMAND must be a command"},
+		{"a blank command for the master keys", []string{"--master-key-command", " "}, nil, "setting_malformed", "--master-key-command must be a command"},
+		{"a master key and a command", []string{"--master-key-command=echo hunter2"}, []string{"CONSENTWIRE_MASTER_KEY=" + goodKey}, "setting_malformed", "--master-key-command must not be given together with CONSENTWIRE_MASTER_KEY."},
+		{"a master key file and a command", []string{"--master-key-file", at("keys")}, []string{"CONSENTWIRE_MASTER_KEY_COMMAND=echo hunter2"}, "setting_malformed", "CONSENTWIRE_MASTER_KEY_COMMAND must not be given together with --master-key-file."},
+		{"a master key and its file", []string{"--master-key-file", at("keys")}, []string{"CONSENTWIRE_MASTER_KEY=" + goodKey}, "setting_malformed", "--master-key-file must not be given together with CONSENTWIRE_MASTER_KEY."},
+
 		{"a CIDR that is too long", []string{"--egress-allow=10.0.0.0/33"}, nil, "setting_malformed", "--egress-allow"},
 		{"a host with a port", []string{"--egress-allow=localhost:80"}, nil, "setting_malformed", "--egress-allow"},
 		{"a host that is a URL", []string{"--egress-allow=http://localhost"}, nil, "setting_malformed", "--egress-allow"},
@@ -323,6 +339,9 @@ func TestParse_commands(t *testing.T) {
 		{"migrate ignores the switch that only serve has", []string{"migrate"}, []string{"CONSENTWIRE_NO_MIGRATE=maybe"}, Migrate, "", ""},
 		{"migrate has no such flag", []string{"migrate", "--no-migrate"}, nil, "", "usage", ""},
 		{"dev", []string{"dev", "--data-dir", "d", "--listen", "127.0.0.1:0"}, nil, Dev, "", ""},
+		{"keys rotate", []string{"keys", "rotate", "--data-dir", "d", "--no-migrate"}, nil, RotateKeys, "", ""},
+		{"keys alone", []string{"keys"}, nil, "", "usage", ""},
+		{"help of keys rotate", []string{"keys", "rotate", "--help"}, nil, Help, "", "--master-key-command"},
 		{"help", []string{"--help"}, nil, Help, "", "serve"},
 		{"help of a command needs no good environment", []string{"serve", "-h"}, []string{"CONSENTWIRE_X=1"}, Help, "", "--listen"},
 	}
@@ -352,7 +371,7 @@ func TestParse_helpListsAll(t *testing.T) {
 	for _, want := range []string{
 		"Default: 127.0.0.1:8080. [CONSENTWIRE_LISTEN]", "[CONSENTWIRE_TLS_CERT_FILE]", "[CONSENTWIRE_TLS_KEY_FILE]", "[CONSENTWIRE_PUBLIC_URL]",
 		"./consentwire-data", "[CONSENTWIRE_DATA_DIR]", "Default: embedded. [CONSENTWIRE_DATABASE]", "CONSENTWIRE_ADMIN_TOKEN is", "[CONSENTWIRE_ADMIN_TOKEN_FILE]",
-		"CONSENTWIRE_MASTER_KEY seals", "[CONSENTWIRE_MASTER_KEY_FILE]", "[CONSENTWIRE_EGRESS_ALLOW]", "Default: false. [CONSENTWIRE_EGRESS_ALLOW_HTTP]",
+		"CONSENTWIRE_MASTER_KEY seals", "[CONSENTWIRE_MASTER_KEY_FILE]", "at most 30s, with at most 64 KiB of output. Default: none. [CONSENTWIRE_MASTER_KEY_COMMAND]", "[CONSENTWIRE_EGRESS_ALLOW]", "Default: false. [CONSENTWIRE_EGRESS_ALLOW_HTTP]",
 		"[CONSENTWIRE_EGRESS_CA_FILE]", "Default: 60m. [CONSENTWIRE_CONSENT_APPROVAL_TTL]", "Default: 70m. [CONSENTWIRE_CONSENT_CONSUMPTION_TTL]",
 		"Default: 5s,5m,30m,2h,5h,10h,14h,20h,24h. [CONSENTWIRE_RETRY_SCHEDULE]", "Default: 15s. [CONSENTWIRE_ATTEMPT_TIMEOUT]",
 		"Default: info. [CONSENTWIRE_LOG_LEVEL]", "Default: json. [CONSENTWIRE_LOG_FORMAT]", "[CONSENTWIRE_NO_MIGRATE]",

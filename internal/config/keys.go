@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/secret"
@@ -58,6 +60,92 @@ func EnsureMasterKey(dir string) (Key, error) {
 	return ensure(dir, MasterKeyName, checkMasterKey, base64.StdEncoding)
 }
 
+// LoadAdminToken is EnsureAdminToken that makes none: without one its error is
+// fault.Unavailable "key_missing".
+func LoadAdminToken(dir string) (Key, error) {
+	return found(dir, AdminTokenName, checkAdminToken)
+}
+
+// LoadMasterKey is EnsureMasterKey that makes none: without one its error is
+// fault.Unavailable "key_missing".
+func LoadMasterKey(dir string) (Key, error) {
+	return found(dir, MasterKeyName, checkMasterKey)
+}
+
+// found is load with a sentence about a missing file.
+func found(dir, name string, check func(string) string) (Key, error) {
+	k, err := load(filepath.Join(dir, name), check)
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, fault.New(fault.Unavailable, "key_missing", "The file "+name+" is missing from the data folder.")
+	}
+	return k, err
+}
+
+// PrependMasterKey makes another master key of the data folder and puts it
+// before those that are in the file, which must be there. The list is whole on
+// the disk when the call returns, and the file has the old or the new list at
+// every moment. No two calls may run at the same time.
+func PrependMasterKey(dir string) (Key, error) {
+	k, err := LoadMasterKey(dir)
+	if err != nil {
+		return Key{}, err
+	}
+	list := secret.RandomStd(masterKeySize) + "," + k.Value.Reveal()
+	if len(list) >= maxSecretFile {
+		return Key{}, fault.New(fault.Unavailable, "key_not_made",
+			"The file "+MasterKeyName+" of the data folder is full; remove the keys from its end that no backup needs.")
+	}
+	if err := replace(k.File, list+"\n"); err != nil {
+		return Key{}, fault.Wrap(fault.Unavailable, "key_not_made", "The file "+MasterKeyName+" of the data folder cannot be replaced.", err)
+	}
+	k, err = LoadMasterKey(dir)
+	k.Made = true
+	return k, err
+}
+
+// MasterKeys returns the master keys that the settings give, to start with;
+// an unset value: those of the data folder count. A command is run.
+//
+// An error, fault.Unavailable "master_key_unreadable", is a sentence that
+// names the setting and holds nothing of a key; or it is ctx's.
+func (c Config) MasterKeys(ctx context.Context) (secret.Value, error) {
+	if c.MasterKeyCommand != "" {
+		return c.runKeyCommand(ctx, commandTime)
+	}
+	return c.MasterKey, nil
+}
+
+// MasterKeysAgain is MasterKeys for a server that runs: a file is read again.
+func (c Config) MasterKeysAgain(ctx context.Context) (secret.Value, error) {
+	if c.MasterKeyFile == "" {
+		return c.MasterKeys(ctx)
+	}
+	s, err := readSecret(c.MasterKeyFile)
+	if err != nil {
+		return secret.Value{}, c.keysUnreadable("names a file that cannot be read: " + cause(err))
+	}
+	if wrong := checkMasterKey(s); wrong != "" {
+		return secret.Value{}, c.keysUnreadable(wrong)
+	}
+	return secret.New(s), nil
+}
+
+// MasterKeySetting returns the variable that gives the master keys;
+// CONSENTWIRE_MASTER_KEY when none does.
+func (c Config) MasterKeySetting() string {
+	switch {
+	case c.MasterKeyCommand != "":
+		return variable("master-key-command")
+	case c.MasterKeyFile != "":
+		return variable("master-key-file")
+	}
+	return variable("master-key")
+}
+
+func (c Config) keysUnreadable(sentence string) error {
+	return fault.New(fault.Unavailable, "master_key_unreadable", c.MasterKeySetting()+" "+sentence+".")
+}
+
 func ensure(dir, name string, check func(string) string, enc *base64.Encoding) (Key, error) {
 	file := filepath.Join(dir, name)
 	k, err := load(file, check)
@@ -105,13 +193,37 @@ func load(file string, check func(string) string) (Key, error) {
 // create writes a file that nobody else may read, whole or not at all. One
 // that exists is fs.ErrExist: a link, unlike a rename, replaces nothing.
 func create(file, content string) error {
+	return write(file, content, func(*os.File) error { return nil }, os.Link)
+}
+
+// replace is create for a file that exists. Its owner stays, so that a server
+// can read what another user, such as root, has written for it.
+func replace(file, content string) error {
+	i, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	return write(file, content, func(f *os.File) error {
+		if was, ok := i.Sys().(*syscall.Stat_t); ok {
+			return f.Chown(int(was.Uid), int(was.Gid))
+		}
+		return nil
+	}, os.Rename)
+}
+
+// write fills a file beside the one that is meant, on the disk, and then moves
+// it into its place.
+func write(file, content string, prepare func(*os.File) error, move func(from, to string) error) error {
 	dir := filepath.Dir(file)
 	f, err := os.CreateTemp(dir, "."+filepath.Base(file)+"-*") // mode 0600
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(content)
+	defer os.Remove(f.Name()) // there is none when it was renamed
+	err = prepare(f)
+	if err == nil {
+		_, err = f.WriteString(content)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -119,7 +231,7 @@ func create(file, content string) error {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Link(f.Name(), file)
+		err = move(f.Name(), file)
 	}
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -152,5 +153,128 @@ func TestEnsureDataDir(t *testing.T) {
 	}
 	if _, err := EnsureDataDir(file); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("got %v for a file, want unavailable", err)
+	}
+}
+
+func TestLoad_makesNone(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		load func(string) (Key, error)
+		make func(string) (Key, error)
+	}{
+		{"the operator's token", LoadAdminToken, EnsureAdminToken},
+		{"the master key", LoadMasterKey, EnsureMasterKey},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			if _, err := tt.load(dir); fault.CodeOf(err) != "key_missing" {
+				t.Errorf("got %v, want key_missing", err)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
+				t.Errorf("got %v, %v in the folder, want nothing", left, err)
+			}
+			made, err := tt.make(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if k, err := tt.load(dir); err != nil || k.Made || !k.Value.Equal(made.Value) {
+				t.Errorf("got %+v, %v, want what was made", k, err)
+			}
+		})
+	}
+}
+
+func TestPrependMasterKey(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := PrependMasterKey(dir); fault.CodeOf(err) != "key_missing" {
+		t.Errorf("got %v without a file, want key_missing", err)
+	}
+	first, err := EnsureMasterKey(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := first.Value.Reveal()
+	for range 3 {
+		k, err := PrependMasterKey(dir)
+		if err != nil || !k.Made {
+			t.Fatalf("got %+v, %v, want a key made", k, err)
+		}
+		got := k.Value.Reveal()
+		head, rest, _ := strings.Cut(got, ",")
+		if rest != list || checkMasterKey(got) != "" || strings.Contains(rest, head) {
+			t.Errorf("got %q, want a new key before %q", got, list)
+		}
+		b, err := os.ReadFile(k.File)
+		if err != nil || string(b) != got+"\n" {
+			t.Errorf("got %q, %v in the file, want %q", b, err, got)
+		}
+		list = got
+	}
+	if i, err := os.Stat(first.File); err != nil || i.Mode().Perm() != 0o600 {
+		t.Errorf("got mode %v, %v, want 0600", i.Mode(), err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("got %v, %v in the folder, want the keys alone", left, err)
+	}
+}
+
+func TestPrependMasterKey_leavesAGoodFileAlone(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, content, code string
+	}{
+		{"a spoilt file", "hunter2", "key_malformed"},
+		{"a file that is full", strings.Repeat(goodKey+",", maxSecretFile/(len(goodKey)+1)-1) + goodKey + "\n", "key_not_made"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			file := filepath.Join(dir, MasterKeyName)
+			if err := os.WriteFile(file, []byte(tt.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := PrependMasterKey(dir); fault.CodeOf(err) != tt.code || strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("got %v, want %s", err, tt.code)
+			}
+			if b, err := os.ReadFile(file); err != nil || string(b) != tt.content {
+				t.Errorf("got %q, %v, want the file left alone", b, err)
+			}
+		})
+	}
+}
+
+func TestConfig_MasterKeysAgain_readsTheFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(files(t), "keys")
+	_, c, err := Parse([]string{"serve", "--master-key-file", file}, nil, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, err := c.MasterKeys(t.Context()); err != nil || v.Reveal() != goodKey+","+goodKey {
+		t.Errorf("got %q, %v, want what was in the file", v.Reveal(), err)
+	}
+	if err := os.WriteFile(file, []byte(goodKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := c.MasterKeysAgain(t.Context()); err != nil || v.Reveal() != goodKey {
+		t.Errorf("got %q, %v, want what is in the file now", v.Reveal(), err)
+	}
+	for _, content := range []string{"", "hunter2"} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := c.MasterKeysAgain(t.Context())
+		if fault.CodeOf(err) != "master_key_unreadable" || !strings.Contains(err.Error(), "CONSENTWIRE_MASTER_KEY_FILE") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: got %v, want master_key_unreadable that names the setting", content, err)
+		}
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.MasterKeysAgain(t.Context()); fault.CodeOf(err) != "master_key_unreadable" {
+		t.Errorf("got %v, want master_key_unreadable", err)
 	}
 }

@@ -26,6 +26,7 @@ type settings struct {
 	Database              string `default:"embedded" placeholder:"NAME" help:"Where the data is: embedded, in the data folder."`
 	AdminTokenFile        string `placeholder:"FILE" help:"File that holds the operator's bearer, at least 32 characters. Default: generated into the data folder."`
 	MasterKeyFile         string `placeholder:"FILE" help:"File that holds the master keys that seal secrets: a comma-separated list, each 32 bytes in base 64; the first seals, all open. Default: generated into the data folder."`
+	MasterKeyCommand      string `placeholder:"COMMAND" help:"Command whose output is the list of master keys, e.g. of a key service; run by /bin/sh at the start and at each keys rotate, for at most 30s, with at most 64 KiB of output. Default: none."`
 	EgressAllow           string `placeholder:"LIST" help:"Comma-separated CIDRs or hosts that may be dialled although not public, e.g. 127.0.0.0/8. Default: none."`
 	EgressAllowHTTP       toggle `name:"egress-allow-http" default:"false" help:"Allow http:// URLs, only towards --egress-allow addresses (development)."`
 	EgressCAFile          string `name:"egress-ca-file" placeholder:"FILE" help:"Roots (PEM) trusted for outbound TLS besides the system's. Default: none."`
@@ -33,7 +34,7 @@ type settings struct {
 	ConsentConsumptionTTL string `name:"consent-consumption-ttl" default:"70m" placeholder:"DURATION" help:"An approved, unconsumed consent expires after it (units h, m, s, ms)."`
 	RetrySchedule         string `default:"5s,5m,30m,2h,5h,10h,14h,20h,24h" placeholder:"LIST" help:"1 to 20 comma-separated waits between attempts, jittered by 20 percent, for endpoints without their own (units h, m, s, ms)."`
 	AttemptTimeout        string `default:"15s" placeholder:"DURATION" help:"One attempt, from dial to end of answer (units h, m, s, ms; at most 10m)."`
-	LogLevel              string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; logs go to standard error. For dev warn unless set."`
+	LogLevel              string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; logs go to standard error. For dev and keys rotate warn unless set."`
 	LogFormat             string `default:"json" placeholder:"FORMAT" help:"json or text."`
 }
 
@@ -46,12 +47,21 @@ type serveCommand struct {
 
 type migrateCommand struct{ settings }
 
+type keysCommand struct {
+	Rotate rotateCommand `cmd:"" help:"Seal everything anew by the first master key, while the server runs or not. A master key of the data folder is made anew before; one from elsewhere is read again, so put the new one first."`
+}
+
+type rotateCommand struct {
+	settings
+	NoMigrate toggle `default:"false" help:"Do not bring the schema up to date before."`
+}
+
 // #nosec G101 -- a help text
 const secretsHelp = `Each flag is also an environment variable: --data-dir is CONSENTWIRE_DATA_DIR. A flag wins over its variable. Secrets have no flag:
 
 CONSENTWIRE_ADMIN_TOKEN is the bearer of the operator's calls, at least 32 characters. Default: generated into the data folder, mode 0600.
 
-CONSENTWIRE_MASTER_KEY seals secrets at rest: a comma-separated list of keys, each 32 bytes in base 64; the first seals, all open. Default: generated into the data folder, mode 0600.`
+CONSENTWIRE_MASTER_KEY seals secrets at rest: a comma-separated list of keys, each 32 bytes in base 64; the first seals, all open. At most one of it, --master-key-file and --master-key-command may be given. Default: generated into the data folder, mode 0600.`
 
 // Help adds what is no flag to the command's help.
 func (devCommand) Help() string { return secretsHelp }
@@ -62,10 +72,14 @@ func (serveCommand) Help() string { return secretsHelp }
 // Help adds what is no flag to the command's help.
 func (migrateCommand) Help() string { return secretsHelp }
 
+// Help adds what is no flag to the command's help.
+func (rotateCommand) Help() string { return secretsHelp }
+
 type grammar struct {
 	Dev     devCommand     `cmd:"" help:"Newcomer's start: a server with a demo application, sample consents and the built-in inspector; needs no service and no configuration."`
 	Serve   serveCommand   `cmd:"" help:"The server."`
 	Migrate migrateCommand `cmd:"" help:"Bring the schema up to date and exit."`
+	Keys    keysCommand    `cmd:"" help:"The master keys."`
 	Version struct{}       `cmd:"" help:"Show version, commit and Go version."`
 }
 
@@ -143,8 +157,10 @@ func Parse(args, environ []string, stdout, stderr io.Writer) (Command, Config, e
 		s = g.Dev.settings
 	case Migrate:
 		s = g.Migrate.settings
+	case RotateKeys:
+		s, noMigrate = g.Keys.Rotate.settings, g.Keys.Rotate.NoMigrate
 	}
-	c, err := newChecker(ctx, env).config(cmd, s, noMigrate)
+	c, err := newChecker(ctx, environ, env).config(cmd, s, noMigrate)
 	if err != nil {
 		return "", Config{}, err
 	}
