@@ -7,7 +7,8 @@ SHELL := /bin/bash
 
 # The linters live in a module of their own: the program drags none of them.
 TOOL := go tool -modfile=tools/go.mod
-# The tag npm adds the tests that run the official JavaScript verifiers.
+# The tag npm adds the tests that run the official JavaScript verifiers and
+# real OAuth 2.0 servers.
 TAGS := npm
 # How often the crash test kills the server.
 KILLS ?= 25
@@ -26,7 +27,7 @@ dev: build ## build and start, with a demo application and the portal
 test: ## the quick inner loop: embedded store, nothing to install
 	@tools/need go golang-go >/dev/null
 	@tools/gotest -short ./...
-	@echo 'make test leaves out: the linters, the race detector, the crash test at $(KILLS) kills, the JavaScript verifiers. make check runs them all.'
+	@echo 'make test leaves out: the linters, the race detector, the crash test at $(KILLS) kills, the JavaScript verifiers and token servers. make check runs them all.'
 
 check: format vet modules lint tests ## everything that must hold before a change lands
 
@@ -42,6 +43,7 @@ vet:
 modules:
 	@go mod verify >/dev/null
 	@go -C tools mod verify >/dev/null
+	@go -C signature/interop/svix mod verify >/dev/null
 	@echo 'modules: ok, as go.sum has them'
 
 lint:
@@ -53,7 +55,7 @@ lint:
 interop:
 	@tools/need "node nodejs" nodejs >/dev/null
 	@tools/need npm npm >/dev/null
-	@cd signature/interop && npm ci --no-audit --no-fund --loglevel=error
+	@for dir in signature/interop internal/servertest/oauth/node; do (cd $$dir && npm ci --no-audit --no-fund --loglevel=error); done
 
 tests: interop
 	@tools/need gcc gcc libc6-dev >/dev/null

@@ -118,6 +118,7 @@ type Received struct {
 	Header   http.Header
 	Body     []byte
 	Answered bool // the answer was written; set on what Received returns
+	Status   int  // of the answer, when Answered
 }
 
 // ID returns the webhook-id.
@@ -219,7 +220,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.WriteHeader(a.Status)
 	_, _ = io.WriteString(w, a.Body) // the sender may be gone
 	r.mu.Lock()
-	r.received[got.N].Answered = true
+	r.received[got.N].Answered, r.received[got.N].Status = true, a.Status
 	r.mu.Unlock()
 }
 
