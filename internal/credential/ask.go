@@ -160,7 +160,7 @@ func (s *Source) try(ctx context.Context, method string) (*gained, *Exchange, *f
 		if e, ok := errors.AsType[*egress.Error](err); ok {
 			x.Step, x.Reason = e.Step, e.Reason
 		}
-		return nil, x, &failure{exchange: x, method: method, reason: "The token endpoint gave no answer that can be used: " + strings.ReplaceAll(x.Reason, "the receiver", "it") + "."}
+		return nil, x, &failure{exchange: x, method: method, reason: "The token endpoint gave no answer that can be used: " + ourWords.Replace(x.Reason) + "."}
 	}
 	tokens, found := tokensOf(resp.Whole)
 	m := newMask(append(secrets, tokens...))
@@ -188,6 +188,10 @@ func (s *Source) try(ctx context.Context, method string) (*gained, *Exchange, *f
 	}
 	return nil, x, f
 }
+
+// ourWords makes the way out's words about a receiver those about a token
+// endpoint.
+var ourWords = strings.NewReplacer("the receiver's", "its", "the receiver", "it")
 
 // explain says in plain words what an answer without a token means.
 func explain(resp *egress.Response, err error, f *failure, m *mask) string {

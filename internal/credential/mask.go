@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -81,6 +83,12 @@ func newMask(secrets []secret.Value) *mask {
 	for _, s := range secrets {
 		if s.IsSet() {
 			m.forms = append(m.forms, forms(s.Reveal())...)
+			// What a request escaped may be escaped once more by who shows it.
+			for _, escaped := range []string{url.QueryEscape(s.Reveal()), quoted(s.Reveal())} {
+				if escaped != s.Reveal() {
+					m.forms = append(m.forms, forms(escaped)...)
+				}
+			}
 		}
 	}
 	slices.Sort(m.forms)
@@ -104,6 +112,15 @@ func newMask(secrets []secret.Value) *mask {
 		}
 	}
 	return m
+}
+
+// quoted returns s as a JSON string holds it.
+func quoted(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil { // no text, so in no JSON
+		return s
+	}
+	return string(b[1 : len(b)-1])
 }
 
 // head notes that a form may begin with the two bytes.
