@@ -24,6 +24,14 @@ const (
 	Bin          = "bin"
 	Request      = "req"
 	SigningKey   = "key"
+	Citizen      = "ctz"
+	Transaction  = "txn"
+	Option       = "opt"
+	Group        = "grp"
+	Part         = "prt" // data, purpose or party of an option
+	Statement    = "stm"
+	Policy       = "pol"
+	Import       = "imp"
 )
 
 // Encoding is Crockford's base 32 in lower case, without padding: no letter
