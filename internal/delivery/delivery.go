@@ -79,6 +79,7 @@ type Exception struct {
 	Tries   int       // attempts made in this round: the place in the schedule
 	NextAt  time.Time // retrying: when it is due
 	Replay  bool      // sent with "webhook-replay: true"
+	Stale   bool      // a replay that is sent although a newer full state was delivered
 }
 
 // ExceptionState is why the exception is kept.
@@ -250,6 +251,10 @@ type Replay struct {
 type Loaded struct {
 	Exception
 	Item Item
+	// Newer tells that the event is a full state and that a later one of its
+	// subject waits behind it; Passed, that it is a replay, not Stale, and a later
+	// one was delivered.
+	Newer, Passed bool
 }
 
 // Page is a part of the log as one endpoint sees it.

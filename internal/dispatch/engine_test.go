@@ -522,9 +522,9 @@ func TestEngine_pausedDiscards(t *testing.T) {
 			t.Errorf("got %v, want the third of con_b", all)
 		}
 		b.forget()
-		_, n, err := b.app.Replay(t.Context(), b.id, e.Style, e.ID, app.ReplayRequest{ReplayQuery: store.ReplayQuery{EventIDs: first}})
-		if err != nil || n != 2 {
-			t.Fatalf("Replay = %d, %v, want 2", n, err)
+		job, err := b.app.Replay(t.Context(), b.id, e.Style, e.ID, app.ReplayRequest{ReplayQuery: store.ReplayQuery{EventIDs: first}})
+		if err != nil || job.Count != 2 {
+			t.Fatalf("Replay = %+v, %v, want 2", job, err)
 		}
 		sleep(time.Second)
 		all := b.requests()
@@ -957,7 +957,7 @@ func TestAtLeastOnce(t *testing.T) {
 						sleep(time.Second)
 						b.publish("con_b", "con_a", "con_c")
 						sleep(time.Minute)
-						if _, _, err := b.app.Replay(t.Context(), b.id, e.Style, e.ID, app.ReplayRequest{ReplayQuery: store.ReplayQuery{EventIDs: ids}}); err != nil {
+						if _, err := b.app.Replay(t.Context(), b.id, e.Style, e.ID, app.ReplayRequest{ReplayQuery: store.ReplayQuery{EventIDs: ids}}); err != nil {
 							t.Fatal(err)
 						}
 						sleep(10 * time.Minute)

@@ -42,6 +42,14 @@ func (d *deque[T]) pushFront(v T) {
 	d.n++
 }
 
+// front returns the first and leaves it there.
+func (d *deque[T]) front() (v T, ok bool) {
+	if d.n == 0 {
+		return v, false
+	}
+	return d.buf[d.head], true
+}
+
 func (d *deque[T]) popFront() (v T, ok bool) {
 	if d.n == 0 {
 		return v, false

@@ -76,7 +76,7 @@ func (r *runner) mustRecord() bool {
 		if j, at := r.slowHead(); j != nil && !time.Now().Before(at) {
 			return true
 		}
-		return len(r.results) > 0 || len(r.puts) > 0 || len(r.rouse) > 0 || r.breakerDirty || r.holdDirty ||
+		return len(r.results) > 0 || len(r.puts) > 0 || len(r.overtaken) > 0 || len(r.rouse) > 0 || r.breakerDirty || r.holdDirty ||
 			r.canFeed() || !r.filterAt.IsZero() && !time.Now().Before(r.filterAt)
 	case closing:
 		return len(r.results) > 0
@@ -123,6 +123,7 @@ func (r *runner) progress(at time.Time) delivery.Progress {
 		return p
 	}
 	r.spillSlow(&p)
+	r.supersede(&p)
 	p.Put = append(p.Put, r.puts...)
 	r.puts = r.puts[:0]
 	for subject := range r.rouse {
@@ -205,6 +206,28 @@ func (r *runner) settle(p *delivery.Progress, res *result) {
 			delete(r.waiting, x.Subject)
 		}
 	}
+}
+
+// supersede ends the full states that gave way to newer ones.
+func (r *runner) supersede(p *delivery.Progress) {
+	for _, l := range r.overtaken {
+		x := l.Exception
+		if x.Seq == 0 { // it has no row yet
+			x = delivery.Exception{Seq: l.Item.Seq, Subject: l.Item.Subject, State: delivery.WaitTurn, Base: r.tried[l.Item.Seq]}
+			p.Put = append(p.Put, x)
+			r.window.settle(x.Seq)
+		} else {
+			delete(r.out, x.Seq)
+			delete(r.heads, x.Subject)
+			if r.waiting[x.Subject]--; r.waiting[x.Subject] <= 0 {
+				delete(r.waiting, x.Subject)
+			}
+			r.released = append(r.released, x.Subject)
+		}
+		p.Settled = append(p.Settled, delivery.Settlement{Seq: x.Seq, Subject: x.Subject, As: delivery.Superseded})
+	}
+	clear(r.overtaken)
+	r.overtaken = r.overtaken[:0]
 }
 
 // suspension is our pause of the endpoint.
@@ -368,7 +391,7 @@ func (r *runner) release(subject string) {
 // count tells the metrics which deliveries ended.
 func (e *Engine) count(p delivery.Progress) {
 	for _, s := range p.Settled {
-		if s.As == delivery.Exhausted {
+		if s.As != delivery.Delivered {
 			e.o.Metrics.Ended(string(s.As), 1)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/consentwire/consentwire/internal/credential"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/subscription"
 )
 
 // state is where a runner is in its life.
@@ -120,6 +121,7 @@ type runner struct {
 
 	// to be recorded
 	results      []result
+	overtaken    []delivery.Loaded // full states for which a newer one is sent; fresh ones have no Exception yet
 	puts         []delivery.Exception
 	rouse        map[string]struct{}
 	breakerDirty bool
@@ -144,7 +146,7 @@ func (r *runner) forget() {
 	r.waiting, r.heads, r.failed = map[string]int{}, map[string]struct{}{}, map[string]struct{}{}
 	r.due, r.out = due{at: map[event.Seq]int{}}, map[event.Seq]struct{}{}
 	r.flying, r.onWire = map[string]struct{}{}, map[event.Seq]*job{}
-	r.puts, r.rouse = nil, map[string]struct{}{}
+	r.puts, r.overtaken, r.rouse = nil, nil, map[string]struct{}{}
 	r.replays, r.ended = nil, map[string]struct{}{}
 	r.skip, r.tried = nil, nil
 	r.filterAt = time.Time{}
@@ -267,6 +269,10 @@ func (r *runner) takeDue(now time.Time) []event.Seq {
 // they are.
 func (r *runner) loaded(got []delivery.Loaded) (bytes int) {
 	for _, l := range got {
+		if l.Passed || l.Newer && !l.Replay && r.conf.endpoint.OnBacklog == subscription.BacklogLatest {
+			r.overtaken = append(r.overtaken, l)
+			continue
+		}
 		r.retries.pushBack(l)
 		bytes += len(l.Item.Body)
 	}
@@ -443,7 +449,7 @@ func (r *runner) pickFresh() *job {
 		if l.dead {
 			continue
 		}
-		it, ok := l.items.popFront()
+		it, ok := r.newest(l)
 		if !ok {
 			continue
 		}
@@ -455,6 +461,23 @@ func (r *runner) pickFresh() *job {
 		r.onWire[it.Seq] = j
 		return j
 	}
+}
+
+// newest takes the next event of a lane. Where its endpoint wants the latest
+// only, a full state gives way to one behind it (CONTRACT 5, onBacklog).
+func (r *runner) newest(l *lane) (delivery.Item, bool) {
+	it, ok := l.items.popFront()
+	for ok && it.Type == event.PermissionsEffective && r.conf.endpoint.OnBacklog == subscription.BacklogLatest {
+		next, more := l.items.front()
+		if !more || next.Type != event.PermissionsEffective {
+			break
+		}
+		r.overtaken = append(r.overtaken, delivery.Loaded{Item: it})
+		r.items--
+		r.unload(len(it.Body))
+		it, ok = l.items.popFront()
+	}
+	return it, ok
 }
 
 // finish takes over the result of an attempt; nil: it was called off, and
