@@ -13,6 +13,8 @@ import (
 	"github.com/consentwire/consentwire/internal/consent"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
 
@@ -68,7 +70,7 @@ type Store interface {
 type Change struct {
 	Applications []access.ID         // whose logs grew
 	Endpoints    []delivery.Endpoint // whose configuration, status or replays changed
-	Deadline     time.Time           // the earliest consent deadline that was written; zero: none
+	Deadline     time.Time           // the earliest deadline of a consent, or Standing.Next of a citizen, that was written; zero: none
 }
 
 // Reader reads. Every read names whose data it wants; what another
@@ -96,6 +98,49 @@ type Reader interface {
 	DueConsents(ctx context.Context, now time.Time, limit int) ([]ConsentRef, error)
 	// NextDeadline returns the earliest deadline of all consents; zero: none.
 	NextDeadline(ctx context.Context) (time.Time, error)
+
+	// Catalogue returns the application's configuration, archived things
+	// included. It is shared and must not be changed.
+	Catalogue(ctx context.Context, app access.ID) (*permission.Catalogue, error)
+	// Parts returns the parts of a kind that stand behind options, in order of
+	// creation.
+	Parts(ctx context.Context, app access.ID, kind permission.Kind) ([]permission.Part, error)
+	// StatementVersions returns every version of a statement, oldest first, the
+	// current one last. Their Life is the statement's.
+	StatementVersions(ctx context.Context, app access.ID, id permission.StatementID) ([]permission.Statement, error)
+	// PolicyVersions returns every version of a policy, as StatementVersions.
+	PolicyVersions(ctx context.Context, app access.ID, id permission.PolicyID) ([]permission.Policy, error)
+
+	// Citizen returns the citizen with that ID.
+	Citizen(ctx context.Context, app access.ID, id permission.CitizenID) (Citizen, error)
+	// CitizenByRef returns the citizen with that ExternalRef; there is none with
+	// the empty one.
+	CitizenByRef(ctx context.Context, app access.ID, externalRef string) (Citizen, error)
+	// Citizens returns a page, newest first, and the After of the next page,
+	// empty at the end.
+	Citizens(ctx context.Context, app access.ID, q CitizenQuery) ([]Citizen, string, error)
+	// Transaction returns one transaction.
+	Transaction(ctx context.Context, app access.ID, id permission.TransactionID) (permission.Transaction, error)
+	// Transactions returns a citizen's whole history, in the order recorded.
+	Transactions(ctx context.Context, app access.ID, citizen permission.CitizenID) ([]permission.Transaction, error)
+	// TransactionPage returns a page of a citizen's history, the last recorded
+	// first, and the after of the next page, empty at the end. A malformed after,
+	// or one of another citizen, is fault.Invalid at "after".
+	TransactionPage(ctx context.Context, app access.ID, citizen permission.CitizenID, limit int, after string) ([]permission.Transaction, string, error)
+	// DueCitizens returns citizens whose Standing.Next is at or before now, of
+	// all applications, the earliest first.
+	DueCitizens(ctx context.Context, now time.Time, limit int) ([]CitizenRef, error)
+	// NextLapse returns the earliest Standing.Next of all citizens; zero: none.
+	NextLapse(ctx context.Context) (time.Time, error)
+
+	// Import returns one bulk import.
+	Import(ctx context.Context, app access.ID, id string) (Import, error)
+	// Imports returns a page, newest first, and the after of the next page,
+	// empty at the end. A malformed after is fault.Invalid at "after".
+	Imports(ctx context.Context, app access.ID, limit int, after string) ([]Import, string, error)
+	// ImportErrors returns what is kept of the refused lines of an import behind
+	// the line after, in order, and whether there are more.
+	ImportErrors(ctx context.Context, app access.ID, id string, limit int, after int64) ([]ImportError, bool, error)
 
 	// Endpoint returns an endpoint of that style that is not deleted, with its
 	// secrets opened and, when it is Asymmetric, the application's SigningKeys.
@@ -126,8 +171,10 @@ type Reader interface {
 	// EventIDs, or by recording time (From inclusive, To exclusive) and
 	// optionally delivery status; never those already waiting (pending,
 	// retrying, held). Unknown event IDs, or of another feed, are
-	// fault.Invalid at "/eventIds/<index>".
-	ReplaySelection(ctx context.Context, app access.ID, id subscription.ID, q ReplayQuery) ([]event.Seq, error)
+	// fault.Invalid at "/eventIds/<index>". stale is how many full states were
+	// left out because a newer one of their subject was delivered to the
+	// endpoint; none is with IncludeStale.
+	ReplaySelection(ctx context.Context, app access.ID, id subscription.ID, q ReplayQuery) (seqs []event.Seq, stale int, err error)
 
 	// Bin returns an inspector's bin by its name, whosever it is.
 	Bin(ctx context.Context, name string) (Bin, error)
@@ -148,6 +195,66 @@ type ConsentQuery struct {
 type ConsentRef struct {
 	Application access.ID
 	ID          consent.ID
+}
+
+// The kinds of things that a configuration holds besides parts.
+const (
+	Option     = "option"
+	Group      = "group"
+	Preference = "preference"
+	Statement  = "statement"
+	Policy     = "policy"
+)
+
+// Citizen is a person of whom an application keeps permissions, and the state
+// of these. All but the first two members are personal and kept sealed.
+type Citizen struct {
+	ID          permission.CitizenID // unique in its application
+	Application access.ID
+	ExternalRef string // the application's own name for the person, unique in it; empty: none
+	Emails      []string
+	Language    string // may be empty
+	Standing    permission.Standing
+	Version     int64 // from 1; grows by one with each change
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// CitizenRef names a citizen across applications.
+type CitizenRef struct {
+	Application access.ID
+	ID          permission.CitizenID
+}
+
+// CitizenQuery chooses a page of citizens.
+type CitizenQuery struct {
+	Limit int
+	After string // opaque, from the page before; a malformed one is fault.Invalid at "after"
+}
+
+// Import is a bulk import of transactions, line by line: how far it is. Lines
+// are counted from the first; those that were blank are neither recorded nor
+// refused.
+type Import struct {
+	ID          string
+	Application access.ID
+	Key         string   // Idempotency-Key, unique in the application; empty: none. It is not read back
+	Silent      bool     // its transactions make no events
+	Done        bool     // all lines came
+	Lines       int64    // that were dealt with
+	Recorded    int64    // lines that are transactions now
+	Refused     int64    // lines that are not
+	Errors      int64    // faults of the refused lines
+	Kept        int64    // of these, how many are kept
+	Digest      [32]byte // SHA-256 of the lines that were dealt with
+	StartedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// ImportError is what was wrong with one line of an import.
+type ImportError struct {
+	Line   int64 // from 1
+	Fields []fault.Field
 }
 
 // EndpointQuery chooses endpoints.
@@ -183,9 +290,10 @@ type DeliveryQuery struct {
 
 // ReplayQuery chooses what to send again: EventIDs, or a span of time.
 type ReplayQuery struct {
-	EventIDs []string
-	From, To time.Time
-	Status   delivery.Status
+	EventIDs     []string
+	From, To     time.Time
+	Status       delivery.Status
+	IncludeStale bool
 }
 
 // Bin is an inspector's address and the answers it was told to give.
@@ -241,6 +349,74 @@ type Tx interface {
 	PutConsent(c consent.Consent, evts ...event.Event) error
 	// Publish logs events that change no consent.
 	Publish(evts ...event.Event) error
+
+	// Catalogue reads within the transaction; see Reader.
+	Catalogue(app access.ID) (*permission.Catalogue, error)
+	// Part reads within the transaction.
+	Part(app access.ID, kind permission.Kind, id string) (permission.Part, error)
+	// PutPart inserts, or updates the part of that kind and ID.
+	PutPart(app access.ID, p permission.Part) error
+	// PutOption inserts, or updates the option of that ID; PutGroup likewise,
+	// and PutPreference by reference.
+	PutOption(app access.ID, o permission.Option) error
+	PutGroup(app access.ID, g permission.Group) error
+	PutPreference(app access.ID, p permission.Preference) error
+	// PutStatement inserts, or updates the statement of that ID. With a Version
+	// that grew the former version is kept beside it; what has the same Version
+	// is replaced.
+	//
+	// Error: fault.Conflict "reference_taken" at "/reference" when another
+	// statement of the application has the reference.
+	PutStatement(app access.ID, s permission.Statement) error
+	// PutPolicy inserts or updates a policy, as PutStatement does.
+	PutPolicy(app access.ID, p permission.Policy) error
+	// DeleteConfiguration removes a thing of one of the kinds Option, Group,
+	// Preference (by reference), Statement and Policy, with all its versions.
+	// fault.NotFound when there is none.
+	DeleteConfiguration(app access.ID, kind string, id string) error
+
+	// Citizen reads within the transaction; see Reader.
+	Citizen(app access.ID, id permission.CitizenID) (Citizen, error)
+	// CitizenByRef reads within the transaction; see Reader.
+	CitizenByRef(app access.ID, externalRef string) (Citizen, error)
+	// PutCitizen inserts, or updates the citizen of that ID, and logs the events,
+	// as PutConsent does; their subject is the citizen's ID. Standing.Next is
+	// when the citizen becomes due.
+	//
+	// Error: fault.Conflict "external_ref_taken" at "/externalRef" when another
+	// citizen of the application has it.
+	PutCitizen(c Citizen, evts ...event.Event) error
+	// Transaction reads within the transaction; see Reader.
+	Transaction(app access.ID, id permission.TransactionID) (permission.Transaction, error)
+	// Transactions reads within the transaction; see Reader.
+	Transactions(app access.ID, citizen permission.CitizenID) ([]permission.Transaction, error)
+	// PutTransaction inserts, at the end of its citizen's history. A citizen who
+	// is new is put in the same transaction, before or after it.
+	PutTransaction(app access.ID, t permission.Transaction) error
+	// CitizensBy returns those citizens that have one of the IDs or one of the
+	// external references, in any order, one of both perhaps twice.
+	CitizensBy(app access.ID, ids []permission.CitizenID, externalRefs []string) ([]Citizen, error)
+	// PutRecorded does what PutCitizen does for each citizen, with the events
+	// about all of them, and then what PutTransaction does for each transaction;
+	// for many it is faster. No citizen is given twice.
+	//
+	// Error: fault.Conflict "external_ref_taken" as of PutCitizen; the whole
+	// transaction must then fail.
+	PutRecorded(app access.ID, cs []Citizen, ts []permission.Transaction, evts ...event.Event) error
+	// FeedUsed tells whether a feed of permissions or e-mails was ever asked
+	// for: from the first PutEndpoint on whose Filter hears the feed's own type,
+	// for ever, also once that endpoint is paused or deleted. It is false for
+	// every other feed.
+	FeedUsed(app access.ID, feed event.Feed) (bool, error)
+
+	// Import reads within the transaction; see Reader.
+	Import(app access.ID, id string) (Import, error)
+	// ImportByKey returns the import of that Key, which is not empty.
+	ImportByKey(app access.ID, key string) (Import, error)
+	// PutImport inserts, or updates how far the import of that ID is, and keeps
+	// the errors beside those that it has, sealed. Of an import that is there
+	// Key, Silent and StartedAt stay.
+	PutImport(i Import, errs ...ImportError) error
 
 	// Idempotent returns the stored answer for the key that has not expired at
 	// now, or fault.NotFound.
@@ -312,7 +488,8 @@ type Engine interface {
 	// with a lower place can still appear behind Upto.
 	Read(ctx context.Context, e delivery.Endpoint, after event.Seq, limit, maxBytes int) (delivery.Page, error)
 	// Load returns the exceptions at these places with their events, in that
-	// order; those that are gone are left out.
+	// order; those that are gone are left out. Of a permissions.effective it is
+	// told whether a later one of its subject waits or was delivered, too.
 	Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq) ([]delivery.Loaded, error)
 	// Replays returns the endpoint's unfinished replay jobs, oldest first.
 	Replays(ctx context.Context, e delivery.Endpoint) ([]delivery.Replay, error)

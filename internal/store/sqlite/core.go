@@ -53,6 +53,7 @@ type Store struct {
 	opens ciphers       // data keys that are in use
 	seals seals         // the same by subject, of events read lately
 	spans spanCounts    // of what owners' pauses discarded
+	asked catalogues    // configurations that were read lately
 
 	writes queue
 	failed atomic.Pointer[error] // set by the first write that failed
@@ -245,6 +246,10 @@ type tx struct {
 	change touched
 	last   advanced // the subject whose sequence moved last
 	keyed  bool     // small keys were made or dropped: forget them all on rollback
+
+	configured map[int64]bool // applications whose configuration it changed
+
+	met map[advancedKey]*secret.Cipher // of the citizens that CitizensBy returned
 }
 
 var (
@@ -279,22 +284,29 @@ func (s *Store) Watch(fn func(store.Change)) {
 	s.watchers = append(s.watchers, fn)
 }
 
-// smallKeys remember the integer keys of applications and endpoints. They
-// belong to the committer's goroutine and are forgotten whenever a transaction
-// that made or dropped some is rolled back.
+// smallKeys remember the integer keys of applications and endpoints, and which
+// feeds are used. They belong to the committer's goroutine and are forgotten
+// whenever a transaction that made or dropped some is rolled back.
 type smallKeys struct {
-	apps map[access.ID]int64
-	eps  map[delivery.Endpoint]epKey
+	apps  map[access.ID]int64
+	eps   map[delivery.Endpoint]epKey
+	feeds map[feedKey]bool
+}
+
+// feedKey is a feed of an application.
+type feedKey struct {
+	app  int64
+	feed event.Feed
 }
 
 // epKey are the integer keys of an endpoint and its application.
 type epKey struct{ ep, app int64 }
 
-// maxSmallKeys bounds each of the two maps.
+// maxSmallKeys bounds each of the maps.
 const maxSmallKeys = 1 << 16
 
 func (k *smallKeys) forget() {
-	k.apps, k.eps = make(map[access.ID]int64), make(map[delivery.Endpoint]epKey)
+	k.apps, k.eps, k.feeds = make(map[access.ID]int64), make(map[delivery.Endpoint]epKey), make(map[feedKey]bool)
 }
 
 // app returns the integer key of an application; fault.NotFound.

@@ -15,6 +15,7 @@ import (
 	"github.com/consentwire/consentwire/internal/consent"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
 )
@@ -119,8 +120,12 @@ func requireFull(t *testing.T, path string, v reflect.Value) {
 	t.Helper()
 	switch v.Kind() {
 	case reflect.Struct:
-		if v.Type() == reflect.TypeFor[time.Time]() || v.Type() == reflect.TypeFor[secret.Value]() {
-			break
+		switch v.Type() {
+		case reflect.TypeFor[time.Time](), reflect.TypeFor[secret.Value](), reflect.TypeFor[permission.Standing]():
+			if v.IsZero() {
+				t.Errorf("%s is zero, want it set", path)
+			}
+			return
 		}
 		for i := range v.NumField() {
 			requireFull(t, path+"."+v.Type().Field(i).Name, v.Field(i))

@@ -415,6 +415,10 @@ func TestStore_keepsEveryField(t *testing.T) {
 	s := newStore(t)
 	app := addApp(t, s, "app_1")
 	c, e := fullConsent(app, "con_1"), fullEndpoint(app, "sub_1")
+	ctz, txn := fullCitizen(app, "ctz_1"), fullTransaction("ctz_1")
+	requireFull(t, "citizen", reflect.ValueOf(ctz))
+	txn.Entries[0].Place, txn.Choices[0].Place, txn.Reverts = 1, 1, "txn_0" // as no real one is
+	requireFull(t, "transaction", reflect.ValueOf(txn))
 	requireFull(t, "consent", reflect.ValueOf(c))
 	requireFull(t, "endpoint", reflect.ValueOf(e))
 	ev := someEvent(app, "con_1")
@@ -430,6 +434,7 @@ func TestStore_keepsEveryField(t *testing.T) {
 	active.Status = subscription.Active
 	update(t, s, func(tx store.Tx) error {
 		return errors.Join(
+			tx.PutCitizen(ctz), tx.PutTransaction(app, txn),
 			tx.PutConsent(c, ev), tx.PutEndpoint(e, delivery.Shown{URL: "u"}), tx.PutBin(bin), tx.PutSigningKey(app, e.SigningKeys[0]),
 			tx.PutEndpoint(active, delivery.Shown{}))
 	})
@@ -441,6 +446,14 @@ func TestStore_keepsEveryField(t *testing.T) {
 	gotC, err := s.Consent(t.Context(), app, "con_1")
 	if err != nil || !reflect.DeepEqual(gotC, c) {
 		t.Errorf("got %+v, %v, want %+v", gotC, err, c)
+	}
+	gotZ, err := s.Citizen(t.Context(), app, "ctz_1")
+	if err != nil || !reflect.DeepEqual(gotZ, ctz) {
+		t.Errorf("got %+v, %v, want %+v", gotZ, err, ctz)
+	}
+	gotX, err := s.Transaction(t.Context(), app, txn.ID())
+	if err != nil || !reflect.DeepEqual(gotX, txn) {
+		t.Errorf("got %+v, %v, want %+v", gotX, err, txn)
 	}
 	gotE, err := s.Endpoint(t.Context(), app, e.Style, e.ID)
 	if err != nil || !reflect.DeepEqual(gotE, e) {
@@ -488,7 +501,10 @@ func TestStore_nothingPersonalOrSecretInClear(t *testing.T) {
 	})
 	saveToken(t, s, "sub_1", fullToken())
 	holdBack(t, s, "sub_2", "con_1")
+	permissions(t, s, app)
 	clear := []string{
+		"external-ref-of", "email-of-it", "language-of-it", "campaign-of-it", "person-of-it", "authority-of-it", "client-of-it",
+		"GRANTED", "choice-of-it", "label-of-it", "legitimate-interest", `"asOf"`,
 		"52998224725", "11222333000181", "39053344705", "CNPJ", "citizen-of-", "Maria da Penha", "123456.78", "approver-joao",
 		"ACCOUNTS_READ", "CUSTOMER_MANUALLY_REJECTED", "prefers another bank",
 		"the-body-of-the-event", "the-stored-answer", "X-Telling-Name",
@@ -546,8 +562,11 @@ func TestStore_swappedRows(t *testing.T) {
 		two.ID, two.PublicKey = "key_2", "whpk_2"
 		held := plain
 		held.ID = "sub_4"
+		other := fullTransaction("ctz_1")
+		other.Origin.Transaction = "txn_2"
 		return errors.Join(
-			err, tx.PutEndpoint(fullEndpoint(app, "sub_1"), delivery.Shown{}), tx.PutEndpoint(fullEndpoint(app, "sub_2"), delivery.Shown{}),
+			err, tx.PutCitizen(fullCitizen(app, "ctz_1")), tx.PutTransaction(app, fullTransaction("ctz_1")), tx.PutTransaction(app, other),
+			tx.PutCitizen(fullCitizen(app, "ctz_2")), tx.PutEndpoint(fullEndpoint(app, "sub_1"), delivery.Shown{}), tx.PutEndpoint(fullEndpoint(app, "sub_2"), delivery.Shown{}),
 			tx.PutEndpoint(plain, delivery.Shown{}), tx.PutEndpoint(held, delivery.Shown{}), tx.PutSigningKey(app, one), tx.PutSigningKey(app, two))
 	})
 	for _, e := range []delivery.Endpoint{"sub_3", "sub_4"} {
@@ -571,6 +590,8 @@ func TestStore_swappedRows(t *testing.T) {
 		"UPDATE endpoint SET hold_exchange = (SELECT hold_exchange FROM endpoint WHERE endpoint_id = 'sub_3') WHERE endpoint_id = 'sub_4'",
 		"UPDATE attempt SET token = (SELECT token FROM attempt ORDER BY ep LIMIT 1) WHERE ep = (SELECT ep FROM endpoint WHERE endpoint_id = 'sub_4')",
 		"UPDATE signing_key SET public_key = 'whpk_forged' WHERE key_id = 'key_2'",
+		"UPDATE citizen SET standing = sealed WHERE citizen_id = 'ctz_1'",
+		"UPDATE permission_transaction SET sealed = (SELECT sealed FROM permission_transaction WHERE transaction_id = 'txn_2') WHERE transaction_id = 'txn_ctz_1'",
 	} {
 		if _, err := db.Exec(q); err != nil {
 			t.Fatal(err)
@@ -598,6 +619,13 @@ func TestStore_swappedRows(t *testing.T) {
 	wantKind(t, err, fault.Internal, "sealed_altered")
 	_, err = s.SigningKeys(t.Context(), app)
 	wantKind(t, err, fault.Internal, "sealed_altered")
+	_, err = s.Citizen(t.Context(), app, "ctz_1")
+	wantKind(t, err, fault.Internal, "sealed_altered")
+	_, err = s.Transaction(t.Context(), app, "txn_ctz_1")
+	wantKind(t, err, fault.Internal, "sealed_altered")
+	if _, err := s.Citizen(t.Context(), app, "ctz_2"); err != nil {
+		t.Errorf("got %v for a citizen that was left alone", err)
+	}
 	if tok, err := s.Token(t.Context(), "sub_3"); err != nil || tok != fullToken() {
 		t.Errorf("got %v, %v for a token that was left alone", tok, err)
 	}

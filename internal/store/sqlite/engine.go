@@ -132,13 +132,31 @@ func (r *reader) standing(ep int64, cursor *event.Seq, b *delivery.Breaker, h *d
 	return err
 }
 
+// The values of exception.replay.
+const (
+	notReplayed = iota
+	replayed
+	replayedStale // also when a newer full state was delivered
+)
+
+func replayOf(x *delivery.Exception) int {
+	switch {
+	case x.Replay && x.Stale:
+		return replayedStale
+	case x.Replay:
+		return replayed
+	}
+	return notReplayed
+}
+
 const exceptionFields = "seq, subject, state, base, tries, next_at, replay"
 
 func scanException(scan func(...any) error) (delivery.Exception, error) {
 	var x delivery.Exception
 	var next int64
-	err := scan((*int64)(&x.Seq), &x.Subject, (*string)(&x.State), &x.Base, &x.Tries, &next, &x.Replay)
-	x.NextAt = moment(next)
+	var replay int
+	err := scan((*int64)(&x.Seq), &x.Subject, (*string)(&x.State), &x.Base, &x.Tries, &next, &replay)
+	x.NextAt, x.Replay, x.Stale = moment(next), replay != notReplayed, replay == replayedStale
 	return x, err
 }
 
@@ -349,6 +367,12 @@ func (s *Store) Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq)
 			if err == nil {
 				l.Item, err = r.item(key.app, seq)
 			}
+			if err == nil && l.Item.Type == event.PermissionsEffective {
+				l.Newer, err = r.newerWaits(key, l.Exception)
+				if err == nil && l.Replay && !l.Stale {
+					l.Passed, err = r.isStale(key, l.Item.Type, l.Subject, seq)
+				}
+			}
 			if isNotFound(err) {
 				continue
 			}
@@ -360,6 +384,15 @@ func (s *Store) Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq)
 		return nil
 	})
 	return list, err
+}
+
+// newerWaits tells whether a full state waits behind an exception of its
+// subject.
+func (r *reader) newerWaits(key epKey, x delivery.Exception) (yes bool, err error) {
+	err = r.get([]any{&yes}, `SELECT EXISTS (SELECT 1 FROM exception x JOIN event e ON e.app = ? AND e.seq = x.seq
+		WHERE x.ep = ? AND x.subject = ? AND x.state IN ('retrying', 'blocked') AND x.seq > ? AND e.type = ?)`,
+		key.app, key.ep, x.Subject, int64(x.Seq), string(event.PermissionsEffective))
+	return yes, err
 }
 
 // Record implements store.Engine.
@@ -527,7 +560,7 @@ func (t *tx) putException(ep int64, x *delivery.Exception, at time.Time) error {
 	_, err := t.exec(`INSERT INTO exception (ep, seq, subject, state, base, tries, next_at, replay, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (ep, seq) DO UPDATE SET state = excluded.state, base = excluded.base, tries = excluded.tries,
 			next_at = excluded.next_at, replay = excluded.replay, ended_at = excluded.ended_at`,
-		ep, int64(x.Seq), x.Subject, string(x.State), x.Base, x.Tries, millis(x.NextAt), x.Replay, ended)
+		ep, int64(x.Seq), x.Subject, string(x.State), x.Base, x.Tries, millis(x.NextAt), replayOf(x), ended)
 	return err
 }
 
@@ -538,6 +571,12 @@ func (t *tx) settle(ep int64, x delivery.Settlement, at time.Time) error {
 		_, err := t.exec("DELETE FROM exception WHERE ep = ? AND seq = ?", ep, int64(x.Seq))
 		return err
 	case delivery.Superseded:
+		// A replay that is not sent leaves a delivery as it was, if it was delivered.
+		n, err := t.exec(`DELETE FROM exception WHERE ep = ? AND seq = ?
+			AND EXISTS (SELECT 1 FROM attempt a WHERE a.ep = exception.ep AND a.seq = exception.seq AND a.delivered = 1)`, ep, int64(x.Seq))
+		if err != nil || n > 0 {
+			return err
+		}
 		state = delivery.EndSuperseded
 	}
 	_, err := t.exec("UPDATE exception SET state = ?, next_at = 0, ended_at = ? WHERE ep = ? AND seq = ?", string(state), millis(at), ep, int64(x.Seq))
@@ -578,6 +617,10 @@ func (t *tx) due(ep int64, x *delivery.Exception, at time.Time, o *delivery.Outc
 // feed takes a step of a replay.
 func (t *tx) feed(key epKey, cursor event.Seq, p *delivery.Progress, o *delivery.Outcome) error {
 	m := p.Replayed
+	var stale bool // may be sent, too
+	if err := t.get([]any{&stale}, "SELECT include_stale FROM replay WHERE replay_id = ? AND ep = ?", m.ID, key.ep); err != nil && !isNotFound(err) {
+		return err
+	}
 	for _, seq := range m.Feed {
 		x, err := scanException(func(dst ...any) error {
 			return t.get(dst, "SELECT "+exceptionFields+" FROM exception WHERE ep = ? AND seq = ?", key.ep, int64(seq))
@@ -601,11 +644,18 @@ func (t *tx) feed(key epKey, cursor event.Seq, p *delivery.Progress, o *delivery
 		case err != nil && !isNotFound(err):
 			return err
 		}
-		fed := delivery.Exception{Seq: seq, State: delivery.WaitTurn, Replay: true}
-		err = t.get([]any{&fed.Subject, &fed.Base}, `SELECT subject, (SELECT COALESCE(MAX(n), 0) FROM attempt WHERE ep = ? AND seq = e.seq)
+		fed := delivery.Exception{Seq: seq, State: delivery.WaitTurn, Replay: true, Stale: stale}
+		var typ event.Type
+		err = t.get([]any{&fed.Subject, &fed.Base, (*string)(&typ)}, `SELECT subject, (SELECT COALESCE(MAX(n), 0) FROM attempt WHERE ep = ? AND seq = e.seq), type
 			FROM event e WHERE app = ? AND seq = ?`, key.ep, key.app, int64(seq))
 		if isNotFound(err) {
 			continue // no longer in the log
+		}
+		if err == nil && !stale {
+			var old bool
+			if old, err = t.isStale(key, typ, fed.Subject, seq); old {
+				continue // a newer full state was delivered since it was chosen
+			}
 		}
 		if err == nil {
 			err = t.putException(key.ep, &fed, p.At)

@@ -476,7 +476,7 @@ func TestDeliveries_areTheOnesThatAreFoundOneByOne(t *testing.T) {
 				want = append(want, e.Seq)
 			}
 		}
-		got, err := s.ReplaySelection(t.Context(), engineApp, "sub_rare", q)
+		got, _, err := s.ReplaySelection(t.Context(), engineApp, "sub_rare", q)
 		if err != nil || !slices.Equal(got, want) {
 			t.Errorf("replay of %+v: got %d places, %v, want %d, or other ones", q, len(got), err, len(want))
 		}
@@ -535,6 +535,17 @@ func TestPlans_ofTheHotPath(t *testing.T) {
 		{"list of a time", "SELECT " + happenedFields + " FROM event e WHERE e.app = ? AND e.seq <= ? AND e.seq >= ? AND e.recorded_at >= ? AND e.recorded_at < ? ORDER BY e.seq DESC LIMIT ?", "event_seq (app=? AND seq>? AND seq<?)"},
 		{"list of retries", "SELECT " + happenedFields + `, x.ep FROM exception x CROSS JOIN event e ON e.app = ? AND e.seq = x.seq
 			WHERE x.ep = ? AND x.state = ? AND x.seq <= ? AND (x.seq < ? OR x.ep < ?) ORDER BY x.seq DESC, x.ep DESC LIMIT ?`, "PRIMARY KEY (ep=? AND seq<?)"},
+		{"a citizen", "SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c.citizen_id = ?", "citizen_id (app=? AND citizen_id=?)"},
+		{"a citizen by reference", "SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c.ref_hash = ?", "citizen_ref (app=? AND ref_hash=?)"},
+		{"many citizens", citizensByID, "citizen_id (app=? AND citizen_id=?)"},
+		{"many citizens by reference", citizensByRef, "citizen_ref (app=? AND ref_hash=?)"},
+		{"list of citizens", "SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c.row < ? ORDER BY c.row DESC LIMIT ?", "citizen_page (app=? AND row<?)"},
+		{"due citizens", dueCitizens, "citizen_due (due_at<?)"},
+		{"next lapse", nextLapse, "COVERING INDEX citizen_due"},
+		{"a history", "SELECT " + transactionFields + fromTransactions + " WHERE x.app = ? AND x.citizen_id = ? AND x.row < ? ORDER BY x.row DESC LIMIT ?",
+			"permission_transaction_citizen (app=? AND citizen_id=? AND row<?)"},
+		{"a transaction", "SELECT " + transactionFields + fromTransactions + " WHERE x.transaction_id = ? AND x.app = ?", "(transaction_id=?)"},
+		{"a feed that is used", feedIsUsed, "PRIMARY KEY (app=? AND feed=?)"},
 		{"list of a subject", "SELECT " + happenedFields + " FROM event e INDEXED BY event_subject WHERE e.app = ? AND e.seq <= ? AND e.seq >= ? AND e.subject = ? ORDER BY e.seq DESC LIMIT ?", "event_subject (app=? AND subject=? AND seq>? AND seq<?)"},
 	}
 	err := s.read(t.Context(), func(r *reader) error {

@@ -7,13 +7,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/subscription"
 )
 
 // tryOpen opens a store that should not open.
@@ -159,6 +162,12 @@ func tamper(t *testing.T, dir, query string) {
 	}
 }
 
+// added0003 takes away what migration 3 added.
+var added0003 = []string{
+	"DROP TABLE configuration", "DROP TABLE configuration_former", "DROP TABLE part", "DROP TABLE citizen", "DROP TABLE permission_transaction",
+	"DROP TABLE feed_used", "ALTER TABLE application DROP COLUMN configuration", "DROP TABLE import", "DROP TABLE import_error",
+}
+
 func TestOpen_schema(t *testing.T) {
 	t.Parallel()
 	keys := testKeys(t, "k")
@@ -190,10 +199,10 @@ func TestOpen_schema(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for _, q := range []string{ // what 0002 added
+		for _, q := range append(slices.Clip(added0003), // and what 0002 added
 			"DROP TABLE kept_token", "DROP TABLE signing_key", "ALTER TABLE attempt DROP COLUMN token", "ALTER TABLE endpoint DROP COLUMN hold_exchange",
 			"DELETE FROM goose_db_version WHERE version_id > 1",
-		} {
+		) {
 			tamper(t, dir, q)
 		}
 		wantKind(t, tryOpen(t, Options{Dir: dir, Keys: keys, NoMigrate: true}), fault.Unavailable, "schema_old")
@@ -208,6 +217,43 @@ func TestOpen_schema(t *testing.T) {
 		}
 		saveToken(t, s, "sub_2", fullToken())
 		holdBack(t, s, "sub_2", "con_1")
+	})
+	t.Run("a folder of schema 2, with subscriptions to permissions", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		s := openStore(t, Options{Dir: dir, Keys: keys})
+		one, two, none := addApp(t, s, "app_1"), addApp(t, s, "app_2"), addApp(t, s, "app_3")
+		delta := fullEndpoint(one, "sub_1") // lists one of the lifecycle and permissions.delta
+		gone, mails := fullEndpoint(one, "sub_2"), fullEndpoint(two, "sub_3")
+		gone.EventTypes, gone.UpdateType = nil, subscription.EffectivePermission
+		mails.EventTypes = nil
+		other := fullEndpoint(none, "sub_4")
+		other.EventTypes = other.EventTypes[:1]
+		update(t, s, func(tx store.Tx) error {
+			var errs []error
+			for _, e := range []subscription.Endpoint{delta, gone, mails, other} {
+				errs = append(errs, tx.PutEndpoint(e, delivery.Shown{}))
+			}
+			delta.EventTypes = delta.EventTypes[:1] // it listed the delta before
+			return errors.Join(append(errs, tx.Publish(someEvent(one, "con_1")), tx.PutEndpoint(delta, delivery.Shown{}), tx.DeleteEndpoint(one, gone.ID, start))...)
+		})
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range append(slices.Clip(added0003), "DELETE FROM goose_db_version WHERE version_id > 2") {
+			tamper(t, dir, q)
+		}
+		s = openStore(t, Options{Dir: dir, Keys: keys})
+		update(t, s, func(tx store.Tx) error {
+			for app, want := range map[access.ID][3]bool{one: {true, true, false}, two: {false, false, true}, none: {}} {
+				for i, f := range []event.Feed{event.ConsentReceipts, event.EffectivePermission, event.CitizenEmails} {
+					if got, err := tx.FeedUsed(app, f); err != nil || got != want[i] {
+						t.Errorf("%s, %s: got %t, %v, want %t", app, f, got, err, want[i])
+					}
+				}
+			}
+			return tx.PutCitizen(fullCitizen(one, "ctz_1"))
+		})
 	})
 	t.Run("a later program's folder", func(t *testing.T) {
 		t.Parallel()

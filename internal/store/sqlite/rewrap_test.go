@@ -105,8 +105,9 @@ func world(t testing.TB, s *Store, n int) (app access.ID, records int) {
 	update(t, s, func(tx store.Tx) error {
 		return errors.Join(tx.DeleteEndpoint(app, "sub_3", start), tx.ForgetToken(app, "sub_2")) // nothing is left to seal of these
 	})
+	permissions(t, s, app) // sealed by the citizen's key only
 	subjects(t, s, app, n)
-	return app, n + 1 + 2 + 1 + 3 + 1 + 1 + 1 + 2 // subjects, endpoints, hold, shown, token, key pair, answer, meta
+	return app, n + 2 + 2 + 1 + 3 + 1 + 1 + 1 + 2 // subjects, endpoints, hold, shown, token, key pair, answer, meta
 }
 
 // check reads something of each column.
@@ -124,6 +125,12 @@ func check(t testing.TB, s *Store, app access.ID) {
 	}
 	if list, _, err := s.Consents(t.Context(), app, store.ConsentQuery{CitizenID: "citizen-of-con_1"}); err != nil || len(list) != 1 {
 		t.Errorf("got %d consents, %v, want it found by its citizen", len(list), err)
+	}
+	if c, err := s.CitizenByRef(t.Context(), app, "external-ref-of-ctz_1"); err != nil || c.Language != "language-of-it" || c.Standing.Next().IsZero() {
+		t.Errorf("got %+v, %v, want the citizen found by its reference", c, err)
+	}
+	if list, err := s.Transactions(t.Context(), app, "ctz_1"); err != nil || len(list) != 1 {
+		t.Errorf("got %d transactions, %v, want one", len(list), err)
 	}
 	d, err := s.Delivery(t.Context(), app, delivery.ID("sub_2", 1))
 	if err != nil || d.Attempts[0].Token == nil {

@@ -327,7 +327,7 @@ func foreign(t *testing.T, r *room) {
 	r.notFound("a delivery", err)
 	_, _, err = r.Store.Deliveries(r.ctx, app2, store.DeliveryQuery{Endpoint: "sub_1", Style: subscription.Subscription, Limit: 10})
 	r.notFound("the deliveries to an endpoint", err)
-	_, err = r.Store.ReplaySelection(r.ctx, app2, "sub_1", store.ReplayQuery{From: t0, To: minute(1000)})
+	_, _, err = r.Store.ReplaySelection(r.ctx, app2, "sub_1", store.ReplayQuery{From: t0, To: minute(1000)})
 	r.notFound("a selection", err)
 	_, _, err = r.Store.Events(r.ctx, app2, store.EventQuery{Limit: 10, After: evts[0].ID})
 	r.at("another's event to continue after", err, "after")

@@ -737,19 +737,19 @@ func replaySelection(_ *testing.T, r *room) {
 		{"by ID, not what waits", store.ReplayQuery{EventIDs: []string{id(evts[1]), id(evts[2]), id(evts[3]), id(waits[0])}}, []event.Seq{5}},
 	}
 	for _, tt := range tests {
-		got, err := r.Store.ReplaySelection(r.ctx, app1, "sub_1", tt.q)
+		got, _, err := r.Store.ReplaySelection(r.ctx, app1, "sub_1", tt.q)
 		r.must(err)
 		r.same(tt.name, got, tt.want)
 	}
 	for what, wrong := range map[string]string{"an unknown event": "evt_none", "an event of another feed": id(other[0]), "another's event": id(foreign[0])} {
-		_, err := r.Store.ReplaySelection(r.ctx, app1, "sub_1", store.ReplayQuery{EventIDs: []string{id(evts[0]), wrong}})
+		_, _, err := r.Store.ReplaySelection(r.ctx, app1, "sub_1", store.ReplayQuery{EventIDs: []string{id(evts[0]), wrong}})
 		r.at(what, err, "/eventIds/1")
 	}
 	r.record(delivery.Progress{Lease: p.Lease, At: minute(1), Hold: &delivery.Hold{State: delivery.TokenTrouble, Since: minute(1)}})
-	got, err := r.Store.ReplaySelection(r.ctx, app1, "sub_1", store.ReplayQuery{From: t0, To: far})
+	got, _, err := r.Store.ReplaySelection(r.ctx, app1, "sub_1", store.ReplayQuery{From: t0, To: far})
 	r.must(err)
 	r.same("never what is held", got, []event.Seq{1, 2, 5, 6})
-	_, err = r.Store.ReplaySelection(r.ctx, app1, "sub_9", store.ReplayQuery{From: t0, To: far})
+	_, _, err = r.Store.ReplaySelection(r.ctx, app1, "sub_9", store.ReplayQuery{From: t0, To: far})
 	r.notFound("an unknown endpoint", err)
 }
 
@@ -972,7 +972,7 @@ func pause(t *testing.T, r *room) {
 	}
 
 	// What was discarded can be replayed on request.
-	got, err := r.Store.ReplaySelection(r.ctx, app1, "sub_1", store.ReplayQuery{From: t0, To: minute(1000), Status: delivery.Discarded})
+	got, _, err := r.Store.ReplaySelection(r.ctx, app1, "sub_1", store.ReplayQuery{From: t0, To: minute(1000), Status: delivery.Discarded})
 	r.must(err)
 	r.same("the discarded ones", got, []event.Seq{1, 2, 5, 6, 7})
 	r.update(func(tx store.Tx) error {

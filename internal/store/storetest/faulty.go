@@ -12,6 +12,7 @@ import (
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -207,6 +208,85 @@ func (f *Faulty) NextDeadline(ctx context.Context) (time.Time, error) {
 	return do(f, "NextDeadline", func() (time.Time, error) { return f.Store.NextDeadline(ctx) })
 }
 
+// Catalogue implements store.Reader.
+func (f *Faulty) Catalogue(ctx context.Context, app access.ID) (*permission.Catalogue, error) {
+	return do(f, "Catalogue", func() (*permission.Catalogue, error) { return f.Store.Catalogue(ctx, app) })
+}
+
+// Parts implements store.Reader.
+func (f *Faulty) Parts(ctx context.Context, app access.ID, kind permission.Kind) ([]permission.Part, error) {
+	return do(f, "Parts", func() ([]permission.Part, error) { return f.Store.Parts(ctx, app, kind) })
+}
+
+// StatementVersions implements store.Reader.
+func (f *Faulty) StatementVersions(ctx context.Context, app access.ID, id permission.StatementID) ([]permission.Statement, error) {
+	return do(f, "StatementVersions", func() ([]permission.Statement, error) { return f.Store.StatementVersions(ctx, app, id) })
+}
+
+// PolicyVersions implements store.Reader.
+func (f *Faulty) PolicyVersions(ctx context.Context, app access.ID, id permission.PolicyID) ([]permission.Policy, error) {
+	return do(f, "PolicyVersions", func() ([]permission.Policy, error) { return f.Store.PolicyVersions(ctx, app, id) })
+}
+
+// Citizen implements store.Reader.
+func (f *Faulty) Citizen(ctx context.Context, app access.ID, id permission.CitizenID) (store.Citizen, error) {
+	return do(f, "Citizen", func() (store.Citizen, error) { return f.Store.Citizen(ctx, app, id) })
+}
+
+// CitizenByRef implements store.Reader.
+func (f *Faulty) CitizenByRef(ctx context.Context, app access.ID, externalRef string) (store.Citizen, error) {
+	return do(f, "CitizenByRef", func() (store.Citizen, error) { return f.Store.CitizenByRef(ctx, app, externalRef) })
+}
+
+// Citizens implements store.Reader.
+func (f *Faulty) Citizens(ctx context.Context, app access.ID, q store.CitizenQuery) ([]store.Citizen, string, error) {
+	return list(f, "Citizens", func() ([]store.Citizen, string, error) { return f.Store.Citizens(ctx, app, q) })
+}
+
+// Transaction implements store.Reader.
+func (f *Faulty) Transaction(ctx context.Context, app access.ID, id permission.TransactionID) (permission.Transaction, error) {
+	return do(f, "Transaction", func() (permission.Transaction, error) { return f.Store.Transaction(ctx, app, id) })
+}
+
+// Transactions implements store.Reader.
+func (f *Faulty) Transactions(ctx context.Context, app access.ID, citizen permission.CitizenID) ([]permission.Transaction, error) {
+	return do(f, "Transactions", func() ([]permission.Transaction, error) { return f.Store.Transactions(ctx, app, citizen) })
+}
+
+// TransactionPage implements store.Reader.
+func (f *Faulty) TransactionPage(
+	ctx context.Context, app access.ID, citizen permission.CitizenID, limit int, after string,
+) ([]permission.Transaction, string, error) {
+	return list(f, "TransactionPage", func() ([]permission.Transaction, string, error) {
+		return f.Store.TransactionPage(ctx, app, citizen, limit, after)
+	})
+}
+
+// DueCitizens implements store.Reader.
+func (f *Faulty) DueCitizens(ctx context.Context, now time.Time, limit int) ([]store.CitizenRef, error) {
+	return do(f, "DueCitizens", func() ([]store.CitizenRef, error) { return f.Store.DueCitizens(ctx, now, limit) })
+}
+
+// NextLapse implements store.Reader.
+func (f *Faulty) NextLapse(ctx context.Context) (time.Time, error) {
+	return do(f, "NextLapse", func() (time.Time, error) { return f.Store.NextLapse(ctx) })
+}
+
+// Import implements store.Reader.
+func (f *Faulty) Import(ctx context.Context, app access.ID, id string) (store.Import, error) {
+	return do(f, "Import", func() (store.Import, error) { return f.Store.Import(ctx, app, id) })
+}
+
+// Imports implements store.Reader.
+func (f *Faulty) Imports(ctx context.Context, app access.ID, limit int, after string) ([]store.Import, string, error) {
+	return list(f, "Imports", func() ([]store.Import, string, error) { return f.Store.Imports(ctx, app, limit, after) })
+}
+
+// ImportErrors implements store.Reader.
+func (f *Faulty) ImportErrors(ctx context.Context, app access.ID, id string, limit int, after int64) ([]store.ImportError, bool, error) {
+	return list(f, "ImportErrors", func() ([]store.ImportError, bool, error) { return f.Store.ImportErrors(ctx, app, id, limit, after) })
+}
+
 // Endpoint implements store.Reader.
 func (f *Faulty) Endpoint(ctx context.Context, app access.ID, style subscription.Style, id subscription.ID) (subscription.Endpoint, error) {
 	return do(f, "Endpoint", func() (subscription.Endpoint, error) { return f.Store.Endpoint(ctx, app, style, id) })
@@ -248,8 +328,12 @@ func (f *Faulty) Deliveries(ctx context.Context, app access.ID, q store.Delivery
 }
 
 // ReplaySelection implements store.Reader.
-func (f *Faulty) ReplaySelection(ctx context.Context, app access.ID, id subscription.ID, q store.ReplayQuery) ([]event.Seq, error) {
-	return do(f, "ReplaySelection", func() ([]event.Seq, error) { return f.Store.ReplaySelection(ctx, app, id, q) })
+func (f *Faulty) ReplaySelection(ctx context.Context, app access.ID, id subscription.ID, q store.ReplayQuery) (seqs []event.Seq, stale int, err error) {
+	seqs, err = do(f, "ReplaySelection", func() (out []event.Seq, err error) {
+		out, stale, err = f.Store.ReplaySelection(ctx, app, id, q)
+		return out, err
+	})
+	return seqs, stale, err
 }
 
 // Bin implements store.Reader.

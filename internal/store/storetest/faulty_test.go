@@ -3,6 +3,7 @@ package storetest_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -84,6 +85,30 @@ func TestFaulty(t *testing.T) {
 			}
 			if c := f.Calls(); c["Update"] != 3 || c["Record"] != 2 || c["Read"] != 0 {
 				t.Errorf("got calls %v, want 3 of Update and 2 of Record", c)
+			}
+		})
+	}
+}
+
+// TestFaulty_failsEveryCall: a method that is added to the contract and not to
+// Faulty makes this red.
+func TestFaulty_failsEveryCall(t *testing.T) {
+	t.Parallel()
+	f := storetest.NewFaulty(nil) // whatever is passed on panics
+	for m := range reflect.TypeFor[store.Store]().Methods() {
+		if m.Name == "Watch" || m.Name == "Close" {
+			continue
+		}
+		t.Run(m.Name, func(t *testing.T) {
+			f.FailAt(m.Name, 1, false)
+			call := reflect.ValueOf(f).MethodByName(m.Name)
+			var args []reflect.Value
+			for in := range call.Type().Ins() {
+				args = append(args, reflect.Zero(in))
+			}
+			out := call.Call(args)
+			if err, _ := out[len(out)-1].Interface().(error); fault.CodeOf(err) != storetest.Injected {
+				t.Errorf("got %v, want a fault", err)
 			}
 		})
 	}

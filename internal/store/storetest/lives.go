@@ -283,7 +283,7 @@ func (l *life) replay() {
 			want = append(want, seq)
 		}
 	}
-	got, err := l.Store.ReplaySelection(l.ctx, app1, l.e.ID, q)
+	got, _, err := l.Store.ReplaySelection(l.ctx, app1, l.e.ID, q)
 	l.must(err)
 	l.same("a selection of "+string(q.Status), got, want)
 	if len(got) == 0 || l.t.Failed() {

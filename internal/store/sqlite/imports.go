@@ -1,0 +1,397 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+
+	driver "modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/permission"
+	"github.com/consentwire/consentwire/internal/secret"
+	"github.com/consentwire/consentwire/internal/store"
+)
+
+// importErrorPlace is under the key of the import's subject.
+func importErrorPlace(id string, line int64) secret.Place {
+	return secret.Place{What: "import", Owner: id, Field: "error/" + strconv.FormatInt(line, 10)}
+}
+
+func (s *Store) importKeyHash(app access.ID, key string) []byte {
+	return s.index.Hash(secret.Place{What: "import", Owner: string(app), Field: "key"}, key)
+}
+
+// fieldForm is one fault of a line. Its names are never changed.
+type fieldForm struct {
+	Path string `json:"p,omitzero"`
+	Code string `json:"c"`
+	Msg  string `json:"m"`
+}
+
+// PutImport implements store.Tx.
+func (t *tx) PutImport(i store.Import, errs ...store.ImportError) error {
+	app, err := t.app(i.Application)
+	if err != nil {
+		return err
+	}
+	var key any
+	if i.Key != "" {
+		key = t.s.importKeyHash(i.Application, i.Key)
+	}
+	var row int64
+	err = t.get([]any{&row}, `INSERT INTO import
+		(app, import_id, key_hash, silent, done, lines, recorded, refused, errors, kept, digest, started_at, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (import_id) DO UPDATE SET done = excluded.done, lines = excluded.lines, recorded = excluded.recorded,
+			refused = excluded.refused, errors = excluded.errors, kept = excluded.kept, digest = excluded.digest,
+			updated_at = excluded.updated_at WHERE app = excluded.app RETURNING row`,
+		app, i.ID, key, i.Silent, i.Done, i.Lines, i.Recorded, i.Refused, i.Errors, i.Kept, i.Digest[:],
+		millis(i.StartedAt), millis(i.UpdatedAt))
+	if err != nil || len(errs) == 0 {
+		return err
+	}
+	if err := t.advance(app, i.ID, 0); err != nil {
+		return err
+	}
+	for _, e := range errs {
+		list := make([]fieldForm, len(e.Fields))
+		for k, f := range e.Fields {
+			list[k] = fieldForm(f)
+		}
+		content, err := json.Marshal(list)
+		if err != nil {
+			return fmt.Errorf("encode the errors of a line: %w", err)
+		}
+		_, err = t.exec("INSERT INTO import_error (import, line, sealed) VALUES (?, ?, ?)",
+			row, e.Line, t.last.cipher.Seal(content, importErrorPlace(i.ID, e.Line)))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const importFields = "import_id, silent, done, lines, recorded, refused, errors, kept, digest, started_at, updated_at"
+
+func scanImport(scan func(...any) error, app access.ID) (store.Import, error) {
+	i := store.Import{Application: app}
+	var digest []byte
+	var started, updated int64
+	err := scan(&i.ID, &i.Silent, &i.Done, &i.Lines, &i.Recorded, &i.Refused, &i.Errors, &i.Kept, &digest, &started, &updated)
+	copy(i.Digest[:], digest)
+	i.StartedAt, i.UpdatedAt = moment(started), moment(updated)
+	return i, err
+}
+
+// importWhere returns the one for which a condition holds.
+func (r *reader) importWhere(app access.ID, where string, arg any) (store.Import, error) {
+	key, err := r.app(app)
+	if err != nil {
+		return store.Import{}, err
+	}
+	return scanImport(func(dst ...any) error {
+		return r.get(dst, "SELECT "+importFields+" FROM import WHERE app = ? AND "+where, key, arg)
+	}, app)
+}
+
+// Import implements store.Tx.
+func (t *tx) Import(app access.ID, id string) (store.Import, error) {
+	return t.importWhere(app, "import_id = ?", id)
+}
+
+// ImportByKey implements store.Tx.
+func (t *tx) ImportByKey(app access.ID, key string) (store.Import, error) {
+	return t.importWhere(app, "key_hash = ?", t.s.importKeyHash(app, key))
+}
+
+// Import implements store.Reader.
+func (s *Store) Import(ctx context.Context, app access.ID, id string) (i store.Import, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		i, err = r.importWhere(app, "import_id = ?", id)
+		return err
+	})
+	return i, err
+}
+
+// Imports implements store.Reader. The after is the ID of the last import seen.
+func (s *Store) Imports(ctx context.Context, app access.ID, limit int, after string) (list []store.Import, next string, err error) {
+	limit = pageLimit(limit)
+	err = s.read(ctx, func(r *reader) error {
+		list, next = nil, ""
+		key, err := r.app(app)
+		if err != nil {
+			return err
+		}
+		where, args := " WHERE app = ?", []any{key}
+		if after != "" {
+			var row int64
+			err := r.get([]any{&row}, "SELECT row FROM import WHERE app = ? AND import_id = ?", key, after)
+			if isNotFound(err) {
+				return badAfter()
+			}
+			if err != nil {
+				return err
+			}
+			where, args = where+" AND row < ?", append(args, row)
+		}
+		return r.each(func(rows *sql.Rows) error {
+			if len(list) == limit {
+				next = list[limit-1].ID
+				return nil
+			}
+			i, err := scanImport(rows.Scan, app)
+			list = append(list, i)
+			return err
+		}, "SELECT "+importFields+" FROM import"+where+" ORDER BY row DESC LIMIT ?", append(args, limit+1)...)
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return list, next, nil
+}
+
+// ImportErrors implements store.Reader.
+func (s *Store) ImportErrors(
+	ctx context.Context, app access.ID, id string, limit int, after int64,
+) (list []store.ImportError, more bool, err error) {
+	limit = pageLimit(limit)
+	err = s.read(ctx, func(r *reader) error {
+		list, more = nil, false
+		key, err := r.app(app)
+		if err != nil {
+			return err
+		}
+		var row int64
+		if err := r.get([]any{&row}, "SELECT row FROM import WHERE app = ? AND import_id = ?", key, id); err != nil {
+			return err
+		}
+		ci, err := r.subjectCipher(key, id)
+		if isNotFound(err) {
+			return nil // no line was refused
+		}
+		if err != nil {
+			return err
+		}
+		return r.each(func(rows *sql.Rows) error {
+			if more = len(list) == limit; more {
+				return nil
+			}
+			var e store.ImportError
+			var sealed []byte
+			if err := rows.Scan(&e.Line, &sealed); err != nil {
+				return err
+			}
+			var form []fieldForm
+			content, err := ci.Open(sealed, importErrorPlace(id, e.Line))
+			if err == nil {
+				err = json.Unmarshal(content, &form)
+			}
+			if err != nil {
+				return fmt.Errorf("open the errors of a line of %s: %w", id, err)
+			}
+			for _, f := range form {
+				e.Fields = append(e.Fields, fault.Field(f))
+			}
+			list = append(list, e)
+			return nil
+		}, "SELECT line, sealed FROM import_error WHERE import = ? AND line > ? ORDER BY line LIMIT ?", row, after, limit+1)
+	})
+	if err != nil {
+		return nil, false, err
+	}
+	return list, more, nil
+}
+
+// citizensAsked is how many citizens one statement reads; a shorter list is
+// filled up with its last element.
+const citizensAsked = 64
+
+var (
+	citizensByID  = "SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c.citizen_id IN " + marks
+	citizensByRef = "SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c.ref_hash IN " + marks
+	marks         = "(?" + strings.Repeat(", ?", citizensAsked-1) + ")"
+)
+
+// CitizensBy implements store.Tx.
+func (t *tx) CitizensBy(app access.ID, ids []permission.CitizenID, externalRefs []string) ([]store.Citizen, error) {
+	key, err := t.app(app)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]store.Citizen, 0, len(ids)+len(externalRefs))
+	if t.met == nil {
+		t.met = make(map[advancedKey]*secret.Cipher, cap(list))
+	}
+	ask := func(query string, n int, name func(int) any) error {
+		for begin := 0; begin < n; begin += citizensAsked {
+			args := make([]any, 1, 1+citizensAsked)
+			args[0] = key
+			for i := begin; len(args) <= citizensAsked; i = min(i+1, n-1) {
+				args = append(args, name(i))
+			}
+			err := t.each(func(rows *sql.Rows) error {
+				var sealedKey []byte
+				c, err := t.scanCitizen(func(dst ...any) error {
+					err := rows.Scan(dst...)
+					sealedKey = *dst[len(dst)-1].(*[]byte)
+					return err
+				}, app, key)
+				if err != nil {
+					return err
+				}
+				list = append(list, c)
+				t.met[advancedKey{key, string(c.ID)}], err = t.s.cipher(key, string(c.ID), sealedKey)
+				return err
+			}, query, args...)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := ask(citizensByID, len(ids), func(i int) any { return string(ids[i]) }); err != nil {
+		return nil, err
+	}
+	err = ask(citizensByRef, len(externalRefs), func(i int) any { return t.s.refHash(app, externalRefs[i]) })
+	return list, err
+}
+
+const (
+	citizenColumns     = 7
+	transactionColumns = 4
+	subjectColumns     = 4
+)
+
+// advancedKey names a subject.
+type advancedKey struct {
+	app     int64
+	subject string
+}
+
+var (
+	putCitizens = tails(inserts("INSERT INTO citizen (app, citizen_id, ref_hash, version, due_at, sealed, standing) VALUES ", citizenColumns),
+		` ON CONFLICT (app, citizen_id) DO UPDATE SET ref_hash = excluded.ref_hash, version = excluded.version,
+			due_at = excluded.due_at, sealed = excluded.sealed, standing = excluded.standing`)
+	makeSubjects    = tails(inserts("INSERT INTO subject (app, subject, sequence, sealed_key) VALUES ", subjectColumns), " ON CONFLICT DO NOTHING")
+	putTransactions = inserts("INSERT INTO permission_transaction (app, transaction_id, citizen_id, sealed) VALUES ", transactionColumns)
+)
+
+func tails(heads [maxInsert + 1]string, tail string) [maxInsert + 1]string {
+	for n := range heads {
+		heads[n] += tail
+	}
+	return heads
+}
+
+// PutRecorded implements store.Tx.
+func (t *tx) PutRecorded(app access.ID, cs []store.Citizen, ts []permission.Transaction, evts ...event.Event) error {
+	key, err := t.app(app)
+	if err != nil {
+		return err
+	}
+	if err := t.Publish(evts...); err != nil {
+		return err
+	}
+	if err := t.makeSubjects(key, cs); err != nil {
+		return err
+	}
+	cipher := func(id permission.CitizenID) (*secret.Cipher, error) {
+		if ci := t.met[advancedKey{key, string(id)}]; ci != nil {
+			return ci, nil
+		}
+		err := t.advance(key, string(id), 0)
+		return t.last.cipher, err
+	}
+	args := make([]any, 0, maxInsert*citizenColumns)
+	for i, c := range cs {
+		ci, err := cipher(c.ID)
+		if err != nil {
+			return err
+		}
+		var ref, due any
+		if c.ExternalRef != "" {
+			ref = t.s.refHash(app, c.ExternalRef)
+		}
+		if next := c.Standing.Next(); !next.IsZero() {
+			due = next.UnixMilli()
+			t.change.due(next)
+		}
+		content, err := json.Marshal(citizenForm{c.ExternalRef, c.Emails, c.Language, millis(c.CreatedAt), millis(c.UpdatedAt)})
+		if err != nil {
+			return fmt.Errorf("encode a citizen: %w", err)
+		}
+		args = append(args, key, string(c.ID), ref, c.Version, due,
+			ci.Seal(content, citizenPlace(c.ID)), ci.Seal(c.Standing.Encode(), standingPlace(c.ID)))
+		if len(args) == cap(args) || i == len(cs)-1 {
+			if _, err := t.exec(putCitizens[len(args)/citizenColumns], args...); err != nil {
+				return refTaken(err)
+			}
+			args = args[:0]
+		}
+	}
+	args = make([]any, 0, maxInsert*transactionColumns)
+	for i, x := range ts {
+		ci, err := cipher(x.Citizen)
+		if err != nil {
+			return err
+		}
+		args = append(args, key, string(x.ID()), string(x.Citizen), ci.Seal(x.Encode(), transactionPlace(x.ID())))
+		if len(args) == cap(args) || i == len(ts)-1 {
+			if _, err := t.exec(putTransactions[len(args)/transactionColumns], args...); err != nil {
+				return err
+			}
+			args = args[:0]
+		}
+	}
+	return nil
+}
+
+// makeSubjects makes those subjects of citizens that are not there yet, but for
+// the ones that CitizensBy returned.
+func (t *tx) makeSubjects(app int64, cs []store.Citizen) error {
+	if t.met == nil {
+		t.met = make(map[advancedKey]*secret.Cipher)
+	}
+	args := make([]any, 0, maxInsert*subjectColumns)
+	made := make(map[advancedKey]*secret.Cipher, maxInsert)
+	for i, c := range cs {
+		k := advancedKey{app, string(c.ID)}
+		if t.met[k] == nil {
+			sealed, ci := t.s.keys.NewKey(subjectPlace(app, string(c.ID)))
+			t.s.opens.put(sealed, ci)
+			made[k] = ci
+			args = append(args, app, string(c.ID), int64(0), sealed)
+		}
+		if len(args) < cap(args) && i < len(cs)-1 || len(args) == 0 {
+			continue
+		}
+		n, err := t.exec(makeSubjects[len(args)/subjectColumns], args...)
+		if err != nil {
+			return err
+		}
+		if n == int64(len(made)) { // else some have a key already, which advance finds
+			maps.Copy(t.met, made)
+		}
+		args = args[:0]
+		clear(made)
+	}
+	return nil
+}
+
+// refTaken tells the one constraint that citizens can break: the ID is no
+// conflict.
+func refTaken(err error) error {
+	if e, ok := errors.AsType[*driver.Error](err); ok && e.Code() == lib.SQLITE_CONSTRAINT_UNIQUE {
+		return fault.At(fault.Conflict, "external_ref_taken", "/externalRef", "Another citizen has this externalRef already.")
+	}
+	return err
+}
