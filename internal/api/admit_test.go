@@ -26,7 +26,16 @@ func TestStrangers(t *testing.T) {
 		}
 		target := o.path(op)
 		if op.param == "" {
-			if op.method == "GET" {
+			switch {
+			case op.id == "readPermissions":
+				w.call("GET", target+"?citizenId="+o.citizen, w.theirs.token, "").want(404)
+				w.call("GET", target+"?externalRef=CRM-1", w.theirs.token, "").want(404)
+			case op.id == "readConfiguration":
+				a := w.call("GET", target, w.theirs.token, "").want(200)
+				if strings.Contains(string(a.body), o.option) || strings.Contains(string(a.body), o.statement) {
+					t.Errorf("%s: got %s of another's, want nothing", target, a.body)
+				}
+			case op.method == "GET":
 				if n := len(w.call("GET", target, w.theirs.token, "").want(200).items()); n != 0 {
 					t.Errorf("%s: got %d items of another's, want none", target, n)
 				}
@@ -102,8 +111,9 @@ func TestCallers(t *testing.T) {
 	// The operator may do what the application may.
 	for _, op := range w.ops {
 		if op.scope == application && op.method == "GET" {
-			w.call("GET", o.path(op)+"?applicationId="+w.ours.application, operatorBearer, "").want(200)
-			w.our("GET", o.path(op)+"?applicationId="+w.ours.application, "").want(200)
+			target := o.path(op) + "?applicationId=" + w.ours.application + o.query(op)
+			w.call("GET", target, operatorBearer, "").want(200)
+			w.our("GET", target, "").want(200)
 		}
 	}
 	// Two credentials are none.
@@ -143,6 +153,12 @@ func TestParameters(t *testing.T) {
 		{"a long consent", "/v1/consents/" + long, "id out_of_range"},
 		{"a NUL in an ID", "/v1/events/%00", "id invalid_character"},
 		{"an ID that is no UTF-8", "/v1/events/%ff", "id invalid_character"},
+		{"nobody's permissions", "/v1/permissions", "externalRef required"},
+		{"permissions of a citizen with an empty name", "/v1/permissions?externalRef=", "externalRef required"},
+		{"permissions of the future", "/v1/permissions?externalRef=CRM-1&at=2100-01-01T00:00:00Z", "at in_the_future"},
+		{"permissions at no time", "/v1/permissions?externalRef=CRM-1&at=yesterday", "at invalid_time"},
+		{"a malformed page of citizens", "/v1/citizens?after=zzz", "after"},
+		{"archived or not", "/v1/options?archived=yes", "archived invalid_value"},
 		{"a broken query", "/v1/consents?a=%zz", "query invalid_query"},
 		{"a query with a semicolon", "/v1/consents?a;b", "query invalid_query"},
 		{"a token in the query", "/v1/consents?access_token=x", "access_token unknown_parameter"},
@@ -168,7 +184,7 @@ func TestRoutes(t *testing.T) {
 		allow                string
 	}{
 		{"an unknown path", "GET", "/v2/nothing", 404, ""},
-		{"a path that comes later", "GET", "/v1/citizens", 404, ""},
+		{"a collection that cannot be listed", "GET", "/v1/receipts", 404, ""},
 		{"a slash too many at the end", "GET", "/v1/consents/", 404, ""},
 		{"a slash too many inside", "GET", "/v1//consents", 404, ""},
 		{"a way round", "GET", "/v1/x/../consents", 404, ""},

@@ -324,6 +324,7 @@ type reply struct {
 	location string
 	policy   string       // Content-Security-Policy, where it is not the strictest
 	cache    string       // Cache-Control, where the answer may be kept
+	headers  [][2]string  // more of them: name, value
 	handler  http.Handler // instead of all others
 }
 
@@ -359,6 +360,9 @@ func (s *server) write(w http.ResponseWriter, r *http.Request, c *call, rep repl
 	}
 	if rep.cache != "" {
 		w.Header().Set("Cache-Control", rep.cache)
+	}
+	for _, h := range rep.headers {
+		w.Header().Set(h[0], h[1])
 	}
 	send(w, r, rep.status, media, b)
 }

@@ -49,6 +49,11 @@ func components() []component {
 	cs = append(cs, endpointComponents()...)
 	cs = append(cs, keyComponents()...)
 	cs = append(cs, consentComponents()...)
+	cs = append(cs, configurationComponents()...)
+	cs = append(cs, citizenComponents()...)
+	cs = append(cs, permissionComponents()...)
+	cs = append(cs, importComponents()...)
+	cs = append(cs, receiptComponents()...)
 	cs = append(cs, lookBackComponents()...)
 	cs = append(cs, inspectorComponents()...)
 	cs = append(cs, applicationComponents()...)
@@ -68,6 +73,8 @@ func errorComponents() []component {
 			must("detail", str("One sentence for people.").like("The URL must begin with https://.")),
 			must("code", str("The case, for programs; never renamed.").like("invalid_request")),
 			may("currentStatus", str("With 409 and 422 about a consent: its lifecycle status.")),
+			may("revertedBy", str("With 409 about a transaction: the reversion that took it back.")),
+			may("importId", str("With an import that did not end well: the import, which can be read.")),
 			must("requestId", str("What to tell the operator; also in the header X-Request-Id.").like("req_kq7m2v9x4b6t8w3z5c1d0f2g4h")),
 			must("errors", list(shown("",
 				must("path", str("A JSON Pointer into the body (RFC 6901), or the name of the query, path or header parameter; empty for the whole.").like("/url")),
@@ -229,7 +236,8 @@ func endpointComponents() []component {
 		{"ReplayInput", taken("`eventIds`, or `from` and `to`.",
 			may("eventIds", list(str("").between(1, maxID)).between(1, maxReplayIDs)), may("from", instant("Recorded at this instant or later.").like(nil)), may("to", instant("Recorded before this instant.").like(nil)),
 			may("status", str("Only deliveries in this state.").of(statuses()...)), may("includeStale", boolean("Send full states again that are older than the newest delivered one.").or(false)))},
-		{"Replay", shown("", must("replayId", str("").like("rpl_06f3z8m1q4t7w0x2y5b8c1d4e7")), must("count", integer("How many deliveries were chosen.").like(12)))},
+		{"Replay", shown("", must("replayId", str("").like("rpl_06f3z8m1q4t7w0x2y5b8c1d4e7")), must("count", integer("How many deliveries are sent again.").like(12)),
+			may("skipped", integer("How many full states were left out, because a newer one of their citizen was delivered; see includeStale.").like(0)))},
 		{"Trial", shown("",
 			must("delivered", boolean("")), must("step", step()), must("durationMs", number("").like(12.5)), may("reason", str("In plain words.")),
 			must("request", ref("SentRequest")), may("response", ref("SentResponse")), may("token", ref("TokenExchange").saying("The request for a token that was made for it.")))},

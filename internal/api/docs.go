@@ -159,6 +159,10 @@ func fieldsOf(s *schema, cs map[string]*schema, depth int) []docsField {
 		return nil
 	}
 	var out []docsField
+	for _, x := range s.anyOf {
+		out = append(out, fieldOf(x.ref, false, x, cs, depth))
+		out = append(out, fieldsOf(x, cs, depth+1)...)
+	}
 	for _, p := range s.props {
 		out = append(out, fieldOf(p.name, p.required, p.schema, cs, depth))
 		out = append(out, fieldsOf(p.schema, cs, depth+1)...)

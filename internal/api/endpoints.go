@@ -192,6 +192,7 @@ const maxReplayIDs = 1000
 type replayBody struct {
 	ReplayID string `json:"replayId"`
 	Count    int    `json:"count"`
+	Skipped  int    `json:"skipped,omitzero"`
 }
 
 func (s *server) replay(st style) handler {
@@ -207,11 +208,11 @@ func (s *server) replay(st style) handler {
 		if err := s.replays.take(string(e.ID), time.Now()); err != nil {
 			return reply{}, err
 		}
-		id, n, err := s.App.Replay(c.ctx(), c.app, st.of, e.ID, r)
+		job, err := s.App.Replay(c.ctx(), c.app, st.of, e.ID, r)
 		if err != nil {
 			return reply{}, err
 		}
-		return accepted(replayBody{ReplayID: id, Count: n})
+		return accepted(replayBody{ReplayID: job.ID, Count: job.Count, Skipped: job.Stale})
 	}
 }
 

@@ -97,6 +97,9 @@ func nasty() []string {
 		`{"url":"https://a\u0000b/","endpoint":"https://[::1]:99999/","permissions":[null],"loggedUser":[],"payment":"x","creditor":[],"eventIds":[{}],"from":"0000-00-00T00:00:00Z","to":"9999-99-99T99:99:99Z","status":true,"delayMs":1e400,"failureRatio":-1,"headers":[1]}`,
 		`{"url":null,"authentication":null,"name":null,"status":null,"metadata":null,"eventTypes":null,"retrySchedule":null,"timeoutSeconds":null}`,
 		`{"url":"https://a.example","authentication":{"authType":null,"apiKeyAuth":null,"oauth2Auth":[],"basicAuth":""}}`,
+		`{"externalRef":null,"citizenId":[],"changes":[null,{"obtainedAt":"0001-01-01T00:00:00Z","validUntil":"9999-12-31T23:59:59.999Z","optionId":"opt-newsletter","justification":"consent","state":"GRANTED"}],"preferences":[{"choices":null},{"preference":"topics","choices":[null]}],"emails":[null,{}],"options":[null],"choices":[{}],"language":"--"}`,
+		`{"externalRef":"\ufeff","changes":[{"optionType":"group","optionId":"grp-all","justification":"consent","state":"PENDING","validFrom":"9999-12-31T23:59:59.999Z"}],"preferences":[{"preference":"topics","choices":[],"obtainedAt":"1900-01-01T00:00:00Z"}]}`,
+		`{"reference":".","label":" ","type":"single-choice","choices":[{"reference":"..","label":"\u2028"}],"text":"\u0007","url":"https://[","dataId":"/","purposeId":"%","partyId":"\u00a0","name":"\ud83d\ude00","emails":[{"address":"\"a b\"@[::1]"}]}`,
 		`{"timeoutSeconds":1e300,"rateLimit":-9223372036854775809,"maxInFlight":0.1,"approvers":1e2}`,
 	}
 }
@@ -162,7 +165,8 @@ func FuzzRequests(f *testing.F) {
 // FuzzTargets: any path and query.
 func FuzzTargets(f *testing.F) {
 	w := newWorld(f)
-	for _, s := range []string{"/v1/consents?limit=1", "/v1/events?after=x", "/v1/deliveries?from=2026-01-01T00:00:00Z", "/v1/consents/%00", "/v1/inspect/../x", "//", "/%2e%2e/", "/v1/subscriptions?offset=18446744073709551616"} {
+	for _, s := range []string{"/v1/consents?limit=1", "/v1/events?after=x", "/v1/deliveries?from=2026-01-01T00:00:00Z", "/v1/consents/%00", "/v1/inspect/../x", "//", "/%2e%2e/", "/v1/subscriptions?offset=18446744073709551616",
+		"/v1/permissions?externalRef=CRM-1&at=0001-01-01T00:00:00Z", "/v1/permissions?citizenId=%2F&externalRef=%00", "/v1/citizens/x/history?after=zzz", "/v1/options/%2e%2e?archived=true", "/v1/citizens?after=eyJ9"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, target string) {

@@ -92,7 +92,7 @@ func (op *operation) node(components map[string]*schema) object {
 	for _, p := range op.parameters() {
 		params = append(params, paramNode(p, "query"))
 	}
-	if op.id == "createConsent" {
+	if op.keyed {
 		params = append(params, paramNode(parameter{headerKey, str("A repeat with the same key and body does nothing and answers the same.").between(1, maxKey).matching("^[!-~]+$")}, "header"))
 	}
 	if params != nil {
@@ -181,8 +181,15 @@ func (op *operation) responses(components map[string]*schema) object {
 	o := object{}
 	for _, a := range op.answers {
 		r := object{{"description", a.text}}
-		if a.status == http.StatusCreated && op.id != "addCredential" {
-			r = append(r, member{"headers", object{{"Location", header("Where it can be read.")}}})
+		headers := object{}
+		if a.status == http.StatusCreated && !op.noLocation {
+			headers = append(headers, member{"Location", header("Where it can be read.")})
+		}
+		for _, h := range a.headers {
+			headers = append(headers, member{h.name, header(h.schema.text)})
+		}
+		if len(headers) > 0 {
+			r = append(r, member{"headers", headers})
 		}
 		switch {
 		case a.schema != "":

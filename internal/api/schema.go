@@ -12,8 +12,9 @@ import (
 // schema is the part of JSON Schema 2020-12 that we need. A schema is built by
 // the functions below and not changed afterwards.
 type schema struct {
-	ref      string // name of a component; then nothing else counts
-	kind     string // string, integer, number, boolean, object, array
+	ref      string    // name of a component; then nothing else counts
+	anyOf    []*schema // of these one; then only text counts beside
+	kind     string    // string, integer, number, boolean, object, array
 	nullable bool
 	text     string
 	format   string
@@ -65,6 +66,15 @@ func instant(text string) *schema {
 	return str(text).as("date-time").like("2026-01-31T12:00:00.000Z")
 }
 
+// either is one of several components.
+func either(text string, names ...string) *schema {
+	s := &schema{text: text}
+	for _, n := range names {
+		s.anyOf = append(s.anyOf, ref(n))
+	}
+	return s
+}
+
 // hidden is a secret as a read shows it.
 func hidden(text string) *schema { return &schema{kind: "null", text: text} }
 
@@ -100,6 +110,13 @@ func (s *schema) node() object {
 			o = append(o, member{"description", s.text})
 		}
 		return o
+	}
+	if s.anyOf != nil {
+		var of []object
+		for _, x := range s.anyOf {
+			of = append(of, x.node())
+		}
+		return object{{"description", s.text}, {"anyOf", of}}
 	}
 	var o object
 	add := func(name string, v any) { o = append(o, member{name, v}) }
@@ -190,6 +207,8 @@ func (s *schema) sample(components map[string]*schema) any {
 		return s.example
 	case s.ref != "":
 		return components[s.ref].sample(components)
+	case s.anyOf != nil:
+		return s.anyOf[0].sample(components)
 	case s.enum != nil:
 		return s.enum[0]
 	case s.def != nil:

@@ -39,9 +39,11 @@ type operation struct {
 	answers  []answer
 	errors   []int // beside those that follow from the rest of the row
 
-	quiet    bool   // its line in the log is for debugging only
-	unlisted string // why it is not in the document
-	serve    handler
+	keyed      bool   // it takes an Idempotency-Key
+	noLocation bool   // what it makes cannot be read by itself
+	quiet      bool   // its line in the log is for debugging only
+	unlisted   string // why it is not in the document
+	serve      handler
 }
 
 // parameter is one of the query, or a header.
@@ -70,6 +72,8 @@ type answer struct {
 	schema string // a component; empty: no body, or one that has none
 	media  string // where it is not application/json
 	cache  string // Cache-Control, where it is not no-store
+
+	headers []parameter // that it has beside the usual ones
 }
 
 // applicationParam is how the operator names an application.
@@ -160,6 +164,9 @@ const (
 	tagSubscriptions = "Subscriptions"
 	tagSigningKeys   = "Signing keys"
 	tagConsents      = "Consents"
+	tagConfiguration = "Configuration"
+	tagCitizens      = "Citizens"
+	tagPermissions   = "Permissions and preferences"
 	tagEvents        = "Events and deliveries"
 	tagInspector     = "Request inspector"
 	tagApplications  = "Applications"
@@ -174,6 +181,9 @@ func tags() [][2]string {
 		{tagSubscriptions, "Register where updates of a citizen's permissions and preferences go, or any listed event types, with the authentication that the receiver needs."},
 		{tagSigningKeys, "The Ed25519 key pairs that sign the deliveries of subscriptions with `\"signatures\":[\"v1\",\"v1a\"]`, beside each one's own secret. Receivers need only the public halves."},
 		{tagConsents, "Ask for a consent, decide on it, read it. Every change and its event are one commit; each consent ends exactly once."},
+		{tagConfiguration, "What citizens can be asked about: options (what, why and who), groups of them, preferences, the statements by which they are asked, the policies that they are shown. What a transaction refers to is archived, never deleted."},
+		{tagCitizens, "The people, by your own references. Their e-mail addresses are kept apart."},
+		{tagPermissions, "Record what a citizen allows and prefers, as transactions that never change, and read what is in force, now or at any instant in the past."},
 		{tagEvents, "Look back: what happened, who was told, when, and what they answered. Send it again."},
 		{tagInspector, "Bins that take any request at `/inspect/{bin}/…`, show it, and answer as they are told: a receiver to try things with."},
 		{tagApplications, "For the operator: the applications of this server and their credentials."},
@@ -189,6 +199,11 @@ func (s *server) operations() []operation {
 	ops = append(ops, s.subscriptionOperations()...)
 	ops = append(ops, s.signingKeyOperations()...)
 	ops = append(ops, s.consentOperations()...)
+	ops = append(ops, s.configurationOperations()...)
+	ops = append(ops, s.citizenOperations()...)
+	ops = append(ops, s.permissionOperations()...)
+	ops = append(ops, s.importOperations()...)
+	ops = append(ops, s.receiptOperations()...)
 	ops = append(ops, s.lookBackOperations()...)
 	ops = append(ops, s.inspectorOperations()...)
 	ops = append(ops, s.applicationOperations()...)
@@ -394,7 +409,7 @@ func (s *server) consentOperations() []operation {
 	}
 	return []operation{
 		{
-			id: "createConsent", method: "POST", path: base, scope: application, tag: tagConsents,
+			id: "createConsent", method: "POST", path: base, scope: application, tag: tagConsents, keyed: true,
 			summary: "Ask for a consent",
 			text: "`consent.create.received` is logged for every request of valid shape, also when a rule then refuses it. With an `Idempotency-Key` " +
 				"a repeat within 24 hours answers the stored status and body and does nothing.",
@@ -540,7 +555,7 @@ func (s *server) applicationOperations() []operation {
 			answers: gives(204, "", "It is gone."), serve: s.deleteApplication,
 		},
 		{
-			id: "addCredential", method: "POST", path: one + "/credentials", scope: operator, tag: tagApplications,
+			id: "addCredential", method: "POST", path: one + "/credentials", scope: operator, tag: tagApplications, noLocation: true,
 			summary: "Add a credential", text: "An application may have several, so that they can be rotated. The client secret is shown this once.", takes: optionalBody(""),
 			answers: gives(201, "CredentialCreated", "The credential."), serve: s.addCredential,
 		},

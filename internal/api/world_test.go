@@ -306,7 +306,7 @@ func (w *world) operation(r *http.Request) *operation {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	parts := strings.Split(r.URL.Path, "/")
+	parts := strings.Split(r.URL.EscapedPath(), "/")
 	for i, op := range w.ops {
 		want := strings.Split(op.path, "/")
 		if op.method == method && len(parts) == len(want) && matches(want, parts) {
@@ -418,6 +418,17 @@ func (w *world) fits(s *schema, v any, at string, asked bool) error {
 		}
 		return w.fits(c, v, at, asked)
 	}
+	if s.anyOf != nil {
+		var all []error
+		for _, x := range s.anyOf {
+			err := w.fits(x, v, at, asked)
+			if err == nil {
+				return nil
+			}
+			all = append(all, err)
+		}
+		return errors.Join(all...)
+	}
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("%s: %s", cmp.Or(at, "/"), fmt.Sprintf(format, args...))
 	}
@@ -507,7 +518,10 @@ func (w *world) fits(s *schema, v any, at string, asked bool) error {
 }
 
 // objects are one of each of what our application can own.
-type objects struct{ interceptor, subscription, consent, event, delivery, bin string }
+type objects struct {
+	interceptor, subscription, consent, event, delivery, bin                  string
+	option, group, preference, statement, policy, citizen, recorded, imported string
+}
 
 const dataConsent = `{"permissions":["ACCOUNTS_READ","ACCOUNTS_BALANCES_READ","RESOURCES_READ"],"loggedUser":{"document":{"identification":"11122233344","rel":"CPF"}},"citizenId":"citizen-1"}`
 
@@ -520,8 +534,22 @@ func (w *world) objects() objects {
 	o.event, _ = w.our("GET", "/v1/events", "").want(200).items()[0]["eventId"].(string)
 	o.delivery, _ = w.our("GET", "/v1/deliveries", "").want(200).items()[0]["deliveryId"].(string)
 	o.bin = w.our("POST", "/v1/inspect", "").want(201).text("bin")
+	o.option, o.group, o.preference = "opt-newsletter", "grp-all", "topics"
+	w.our("POST", "/v1/options", `{"optionId":"opt-newsletter","dataId":"email","purposeId":"marketing","partyId":"us"}`).want(201)
+	w.our("POST", "/v1/option-groups", `{"groupId":"grp-all","options":["opt-newsletter"]}`).want(201)
+	w.our("POST", "/v1/preferences", topics).want(201)
+	o.statement = w.our("POST", "/v1/permission-statements", `{"reference":"newsletter-v2","text":"Yes, please."}`).want(201).text("permissionStatementId")
+	o.policy = w.our("POST", "/v1/privacy-policies", `{"reference":"privacy-2026","url":"https://www.example.com/privacy"}`).want(201).text("privacyPolicyId")
+	recorded := w.our("POST", "/v1/permissions/transactions", granted).want(201)
+	o.recorded, o.citizen = recorded.text("transactionId"), recorded.text("citizenId")
+	o.imported = w.our("POST", "/v1/permissions/import", "{}", "Content-Type", mediaLines).want(200).text("importId")
 	return o
 }
+
+const (
+	topics  = `{"reference":"topics","label":"Topics you like","type":"multi-choice","choices":[{"reference":"jazz","label":"Jazz"},{"reference":"choro","label":"Choro"}]}`
+	granted = `{"externalRef":"CRM-1","changes":[{"optionId":"opt-newsletter","justification":"consent","state":"GRANTED"}],"preferences":[{"preference":"topics","choices":[{"reference":"jazz"}]}]}`
+)
 
 // path fills an operation's path with our objects.
 func (o objects) path(op operation) string {
@@ -533,8 +561,21 @@ func (o objects) path(op operation) string {
 		id = o.event
 	case strings.HasPrefix(op.path, "/v1/deliveries"):
 		id = o.delivery
+	case strings.HasPrefix(op.path, "/v1/receipts"):
+		id = o.recorded
 	}
-	return strings.NewReplacer("{id}", id, "{subscriptionId}", o.subscription, "{bin}", o.bin).Replace(op.path)
+	return strings.NewReplacer(
+		"{id}", id, "{subscriptionId}", o.subscription, "{bin}", o.bin, "{optionId}", o.option, "{groupId}", o.group, "{reference}", o.preference,
+		"{permissionStatementId}", o.statement, "{privacyPolicyId}", o.policy, "{citizenId}", o.citizen, "{transactionId}", o.recorded, "{importId}", o.imported,
+	).Replace(op.path)
+}
+
+// query returns what an operation needs in its query, after a first parameter.
+func (o objects) query(op operation) string {
+	if op.id == "readPermissions" {
+		return "&citizenId=" + o.citizen
+	}
+	return ""
 }
 
 // body returns an example of what an operation takes, empty when it takes

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/sha256"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -12,23 +11,6 @@ import (
 	"github.com/consentwire/consentwire/internal/id"
 	"github.com/consentwire/consentwire/internal/store"
 )
-
-// IdempotencyLife is how long the answer to a keyed request is kept.
-// Source: CONTRACT 4.
-const IdempotencyLife = 24 * time.Hour
-
-// Answer is what a face gives back: a status and a body.
-type Answer struct {
-	Status int
-	Body   []byte
-}
-
-// Keyed is a request that may carry an Idempotency-Key.
-type Keyed struct {
-	Key   string // empty: none
-	Route string // e.g. "POST /v1/consents"
-	Body  []byte // the request's raw body: what "the same request" means
-}
 
 // CreateConsent makes a consent and answers with render's bytes.
 //
@@ -44,33 +26,20 @@ func (a *App) CreateConsent(ctx context.Context, app access.ID, r consent.Reques
 	if err := fault.InvalidFields(r.Check()); err != nil {
 		return Answer{}, err
 	}
-	if k.Key != "" {
-		done, ok := a.running.begin(string(app), k.Route, k.Key)
-		if !ok {
-			return Answer{}, fault.New(fault.Conflict, "idempotency_in_progress",
-				"A request with this Idempotency-Key is still running; repeat it when it has ended.")
-		}
-		defer done()
-	}
 	at := now()
+	o, done, err := a.once(app, k, at)
+	if err != nil {
+		return Answer{}, err
+	}
+	defer done()
 	cid := consent.ID(id.New(id.Consent))
-	body := sha256.Sum256(k.Body)
 	var out Answer
 	var refused error // by a business rule: committed with the event, then returned
-	err := a.update(ctx, func(tx store.Tx) error {
-		out, refused = Answer{}, nil
-		if k.Key != "" {
-			prev, err := tx.Idempotent(app, k.Route, k.Key, at)
-			switch {
-			case err == nil && prev.Request != body:
-				return fault.At(fault.Unprocessable, "idempotency_key_reused", "Idempotency-Key",
-					"This Idempotency-Key was used for another request; use a new one.")
-			case err == nil:
-				out = Answer{Status: prev.Status, Body: prev.Response}
-				return nil
-			case fault.KindOf(err) != fault.NotFound:
-				return err
-			}
+	err = a.update(ctx, func(tx store.Tx) error {
+		refused = nil
+		var again bool
+		if out, again, err = o.answer(tx); err != nil || again {
+			return err
 		}
 		received := consent.Receive(cid, string(app), r, at)
 		c, created, err := consent.Create(cid, string(app), r, at, a.policy)
@@ -84,13 +53,10 @@ func (a *App) CreateConsent(ctx context.Context, app access.ID, r consent.Reques
 		if err := tx.PutConsent(c, stamp(app, at, []event.Event{received, created})...); err != nil {
 			return err
 		}
-		if out, err = render(c); err != nil || k.Key == "" {
+		if out, err = render(c); err != nil {
 			return err
 		}
-		return tx.PutIdempotent(app, store.Idempotent{
-			Key: k.Key, Route: k.Route, Request: body,
-			Status: out.Status, Response: out.Body, ExpiresAt: at.Add(IdempotencyLife),
-		}, at)
+		return o.keep(tx, out)
 	})
 	if err == nil {
 		err = refused

@@ -159,37 +159,41 @@ func (a *App) RotateSecret(ctx context.Context, app access.ID, style subscriptio
 	return fresh, err
 }
 
-// ReplayRequest chooses what to send again, and how.
-type ReplayRequest struct {
-	store.ReplayQuery
-	IncludeStale bool
+// ReplayRequest chooses what to send again.
+type ReplayRequest struct{ store.ReplayQuery }
+
+// Replayed is a replay that was queued.
+type Replayed struct {
+	ID    string // of the job
+	Count int    // deliveries that are sent again
+	Stale int    // full states that are left out: a newer one of their citizen was delivered
 }
 
-// Replay queues chosen deliveries of an endpoint once more and returns the
-// job's ID and how many there are.
+// Replay queues chosen deliveries of an endpoint once more.
 //
 // Errors: fault.Conflict "endpoint_paused" for an endpoint that its owner
 // paused: nothing is sent there; those of store.Reader.ReplaySelection.
-func (a *App) Replay(ctx context.Context, app access.ID, style subscription.Style, eid subscription.ID, r ReplayRequest) (string, int, error) {
+func (a *App) Replay(ctx context.Context, app access.ID, style subscription.Style, eid subscription.ID, r ReplayRequest) (Replayed, error) {
 	e, err := a.store.Endpoint(ctx, app, style, eid)
 	if err != nil {
-		return "", 0, err
+		return Replayed{}, err
 	}
 	if e.Status == subscription.Paused {
-		return "", 0, errPaused()
+		return Replayed{}, errPaused()
 	}
-	seqs, err := a.store.ReplaySelection(ctx, app, eid, r.ReplayQuery)
+	seqs, stale, err := a.store.ReplaySelection(ctx, app, eid, r.ReplayQuery)
 	if err != nil {
-		return "", 0, err
+		return Replayed{}, err
 	}
 	job := delivery.Replay{
 		ID: id.New(id.Replay), Endpoint: delivery.Endpoint(eid), Seqs: seqs,
 		IncludeStale: r.IncludeStale, CreatedAt: now(),
 	}
+	out := Replayed{ID: job.ID, Count: len(seqs), Stale: stale}
 	if len(seqs) == 0 {
-		return job.ID, 0, nil
+		return out, nil
 	}
-	return job.ID, len(seqs), a.putReplay(ctx, app, style, job)
+	return out, a.putReplay(ctx, app, style, job)
 }
 
 // Redeliver sends one delivery again: now if it waits for a retry, in a new

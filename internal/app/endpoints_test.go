@@ -419,29 +419,29 @@ func TestReplay(t *testing.T) {
 	w.create(request())
 	all := app.ReplayRequest{ReplayQuery: store.ReplayQuery{From: time.Unix(0, 0), To: time.Now().Add(time.Hour)}}
 
-	job, n, err := w.Replay(w.ctx, w.app, e.Style, e.ID, all)
-	if err != nil || n != 2 || !strings.HasPrefix(job, "rpl_") {
-		t.Errorf("got job %q of %d, %v, want the 2 that were delivered", job, n, err)
+	job, err := w.Replay(w.ctx, w.app, e.Style, e.ID, all)
+	if err != nil || job.Count != 2 || job.Stale != 0 || !strings.HasPrefix(job.ID, "rpl_") {
+		t.Errorf("got job %+v, %v, want the 2 that were delivered", job, err)
 	}
 	pos, err := w.store.Open(w.ctx, delivery.Endpoint(e.ID))
-	if err != nil || len(pos.Replays) != 1 || pos.Replays[0].ID != job || len(pos.Replays[0].Seqs) != 2 {
+	if err != nil || len(pos.Replays) != 1 || pos.Replays[0].ID != job.ID || len(pos.Replays[0].Seqs) != 2 {
 		t.Errorf("the engine finds %+v, %v, want the job", pos.Replays, err)
 	}
 
 	nothing := app.ReplayRequest{ReplayQuery: store.ReplayQuery{From: time.Unix(0, 0), To: time.Unix(1, 0)}}
-	if job, n, err := w.Replay(w.ctx, w.app, e.Style, e.ID, nothing); err != nil || n != 0 || job == "" {
-		t.Errorf("nothing chosen: got %q, %d, %v, want a job of none", job, n, err)
+	if job, err := w.Replay(w.ctx, w.app, e.Style, e.ID, nothing); err != nil || job.Count != 0 || job.ID == "" {
+		t.Errorf("nothing chosen: got %+v, %v, want a job of none", job, err)
 	}
 	unknown := app.ReplayRequest{ReplayQuery: store.ReplayQuery{EventIDs: []string{"evt_nobody"}}}
-	if _, _, err := w.Replay(w.ctx, w.app, e.Style, e.ID, unknown); fault.KindOf(err) != fault.Invalid {
+	if _, err := w.Replay(w.ctx, w.app, e.Style, e.ID, unknown); fault.KindOf(err) != fault.Invalid {
 		t.Errorf("an unknown event: got %v, want invalid", err)
 	}
 	other, _, _ := w.application("Another bank")
-	if _, _, err := w.Replay(w.ctx, other, e.Style, e.ID, all); fault.KindOf(err) != fault.NotFound {
+	if _, err := w.Replay(w.ctx, other, e.Style, e.ID, all); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("another application's: got %v, want not found", err)
 	}
 	w.set(e, subscription.Paused, false)
-	_, _, err = w.Replay(w.ctx, w.app, e.Style, e.ID, all)
+	_, err = w.Replay(w.ctx, w.app, e.Style, e.ID, all)
 	wantFault(t, err, fault.Conflict, "endpoint_paused")
 }
 
@@ -494,7 +494,7 @@ func TestReplay_pausedMeanwhile(t *testing.T) {
 	s := &interrupted{Store: w.store}
 	a := app.New(app.Options{Store: s, Policy: ttls, Operator: operator})
 	s.before = func() { w.set(e, subscription.Paused, false) }
-	_, _, err := a.Replay(w.ctx, w.app, e.Style, e.ID, app.ReplayRequest{
+	_, err := a.Replay(w.ctx, w.app, e.Style, e.ID, app.ReplayRequest{
 		ReplayQuery: store.ReplayQuery{From: time.Unix(0, 0), To: time.Now().Add(time.Hour)},
 	})
 	wantFault(t, err, fault.Conflict, "endpoint_paused")

@@ -26,7 +26,13 @@ const (
 	// A body has bodyTime and then must arrive at bodyRate bytes a second.
 	bodyTime = 20 * time.Second
 	bodyRate = 8 << 10
+	// The body of an import may take as long as it needs, but must not pause for
+	// longer than this.
+	stallTime = time.Minute
 )
+
+// importPath is the route that takes transactions line by line.
+const importPath = "/v1/permissions/import"
 
 // newHTTPServer returns a server for TLS 1.2 and newer, HTTP/1.1 and HTTP/2.
 // What net/http would write to the standard logger never reaches it.
@@ -68,7 +74,7 @@ func (f *faces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = c.SetWriteDeadline(time.Now().Add(within)) // a writer without deadlines writes to memory
 	}
 	if r.Body != nil && r.Body != http.NoBody {
-		b := &patientBody{ReadCloser: r.Body, c: c, start: time.Now()}
+		b := &patientBody{ReadCloser: r.Body, c: c, start: time.Now(), long: r.URL.Path == importPath}
 		b.expect() // also for what nobody reads, which the server reads itself
 		r.Body = b
 	}
@@ -94,10 +100,16 @@ type patientBody struct {
 	c     *http.ResponseController
 	start time.Time
 	read  int64
+	long  bool // it may take as long as bytes come; the answer has its time from the last one on
 }
 
 // expect sets the deadline for what comes next.
 func (b *patientBody) expect() {
+	if b.long {
+		_ = b.c.SetReadDeadline(time.Now().Add(stallTime))
+		_ = b.c.SetWriteDeadline(time.Now().Add(stallTime + answerTime))
+		return
+	}
 	_ = b.c.SetReadDeadline(b.start.Add(bodyTime + time.Duration(b.read)*time.Second/bodyRate))
 }
 

@@ -110,6 +110,53 @@ func TestFaces_bodies(t *testing.T) {
 	}
 }
 
+// The body of an import may take hours, but not pause for long; then the answer
+// still has its time.
+func TestFaces_import(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		pause time.Duration
+		want  int
+		after time.Duration
+	}{
+		{"slow for hours", 59 * time.Second, 200, 300 * 59 * time.Second},
+		{"stalled", 61 * time.Second, 400, stallTime},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				dial := serveFaces(t, &faces{streams: t.Context(), api: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if _, err := io.Copy(io.Discard, r.Body); err != nil {
+						w.WriteHeader(400)
+					}
+				})})
+				conn := dial()
+				done := make(chan struct{})
+				defer func() { conn.Close(); <-done }()
+				go func() {
+					defer close(done)
+					_, err := io.WriteString(conn, "POST "+importPath+" HTTP/1.1\r\nHost: x\r\nContent-Length: 300\r\n\r\n")
+					for i := 0; i < 300 && err == nil; i++ {
+						time.Sleep(tt.pause)
+						_, err = conn.Write([]byte("x"))
+					}
+				}()
+				begin := time.Now()
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil {
+					t.Fatalf("got %v after %v, want %d", err, time.Since(begin), tt.want)
+				}
+				resp.Body.Close()
+				if took := time.Since(begin); resp.StatusCode != tt.want || took < tt.after || took > tt.after+time.Second {
+					t.Errorf("got %d after %v, want %d after %v", resp.StatusCode, took, tt.want, tt.after)
+				}
+			})
+		})
+	}
+}
+
 // A body that no handler reads is read by the server: that must end, too.
 func TestFaces_unreadBody(t *testing.T) {
 	t.Parallel()

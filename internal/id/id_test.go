@@ -32,3 +32,12 @@ func TestInteraction(t *testing.T) {
 		t.Errorf("got %q and %q, want two UUIDs of version 4", a, b)
 	}
 }
+
+func TestStable(t *testing.T) {
+	t.Parallel()
+	// Computed by another program: uuid5(NAMESPACE_URL, "urn:consentwire:txn_1").
+	const want = "63520e74-140e-51e2-9f2e-12dc1ce538c1"
+	if got := id.Stable("txn_1"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

@@ -1,10 +1,9 @@
 // Package sweep does the chores that the clock asks for: it expires consents
-// whose deadline has come.
+// whose deadline has come, and lets permissions lapse and begin.
 //
-// It sleeps until the next deadline and decides nothing: which consents are
-// due, and what becomes of them, is app's. It refuses to poll; a look every
-// half minute only guards against a clock that was set and a wake-up that was
-// missed.
+// It sleeps until the next deadline and decides nothing: what is due, and what
+// becomes of it, is app's. It refuses to poll; a look every half minute only
+// guards against a clock that was set and a wake-up that was missed.
 package sweep
 
 import (
@@ -19,64 +18,91 @@ import (
 const (
 	// recheck is the longest sleep.
 	recheck = 30 * time.Second
-	// settle is the shortest: a deadline that has come and yet expired nothing
+	// settle is the shortest: a deadline that has come and yet changed nothing
 	// is a clock that was set back.
 	settle = 10 * time.Millisecond
 	// The pauses after a failure double from the first to the last.
 	firstPause, lastPause = 250 * time.Millisecond, recheck
 )
 
-// Sweep expires consents in time.
-type Sweep struct {
-	expire func(context.Context) (next time.Time, err error)
-	log    *slog.Logger
+// Sweep does the chores in time. Each has a sleep of its own: one that fails or
+// has much to do does not make another one late.
+type Sweep struct{ chores []*chore }
+
+// chore is one of them.
+type chore struct {
+	do    func(context.Context) (next time.Time, err error)
+	fails string // what is logged when it does
+	log   *slog.Logger
 
 	mu    sync.Mutex
 	asked time.Time     // the earliest deadline told since the last look; zero: none
 	wake  chan struct{} // holds one: asked became earlier
 }
 
-// New returns the sweep of a's consents.
-func New(a *app.App, l *slog.Logger) *Sweep { return newSweep(a.ExpireDue, l) }
-
-func newSweep(expire func(context.Context) (time.Time, error), l *slog.Logger) *Sweep {
-	return &Sweep{expire: expire, log: l, wake: make(chan struct{}, 1)}
+// New returns the sweep of a's consents and permissions.
+func New(a *app.App, l *slog.Logger) *Sweep {
+	return newSweep(
+		newChore(a.ExpireDue, "consents could not be expired, trying again", l),
+		newChore(a.AdvanceDue, "permissions could not lapse or begin, trying again", l),
+	)
 }
 
-// Deadline tells of a consent that is due at t, so that the sweep does not
+func newSweep(chores ...*chore) *Sweep { return &Sweep{chores} }
+
+func newChore(do func(context.Context) (time.Time, error), fails string, l *slog.Logger) *chore {
+	return &chore{do: do, fails: fails, log: l, wake: make(chan struct{}, 1)}
+}
+
+// Deadline tells of something that is due at t, so that the sweep does not
 // sleep past it. It returns at once and may be called by several goroutines;
 // a zero t tells nothing.
 func (s *Sweep) Deadline(t time.Time) {
 	if t.IsZero() {
 		return
 	}
-	s.mu.Lock()
-	earlier := s.asked.IsZero() || t.Before(s.asked)
-	if earlier {
-		s.asked = t
+	for _, c := range s.chores {
+		c.deadline(t)
 	}
-	s.mu.Unlock()
+}
+
+// Run does what was missed while the server was down, then each thing when its
+// deadline comes. It blocks and returns nil when ctx ends. A failure is logged
+// and tried again.
+func (s *Sweep) Run(ctx context.Context) error {
+	var all sync.WaitGroup
+	for _, c := range s.chores {
+		all.Go(func() { c.run(ctx) })
+	}
+	all.Wait()
+	return nil
+}
+
+func (c *chore) deadline(t time.Time) {
+	c.mu.Lock()
+	earlier := c.asked.IsZero() || t.Before(c.asked)
+	if earlier {
+		c.asked = t
+	}
+	c.mu.Unlock()
 	if earlier {
 		select {
-		case s.wake <- struct{}{}:
+		case c.wake <- struct{}{}:
 		default:
 		}
 	}
 }
 
 // takeAsked returns the earliest deadline told since it was last called.
-func (s *Sweep) takeAsked() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.asked
-	s.asked = time.Time{}
+func (c *chore) takeAsked() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.asked
+	c.asked = time.Time{}
 	return t
 }
 
-// Run expires what was missed while the server was down, then each consent
-// when its deadline comes. It blocks and returns nil when ctx ends. A failure
-// is logged and tried again.
-func (s *Sweep) Run(ctx context.Context) error {
+func (c *chore) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var due time.Time // when the timer fires
@@ -84,9 +110,9 @@ func (s *Sweep) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-s.wake:
-			if t := s.takeAsked(); !t.IsZero() && t.Before(due) {
+			return
+		case <-c.wake:
+			if t := c.takeAsked(); !t.IsZero() && t.Before(due) {
 				due = t
 				timer.Reset(max(time.Until(t), 0))
 			}
@@ -94,15 +120,15 @@ func (s *Sweep) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		// What was told up to here is committed, so the look below sees it.
-		s.takeAsked()
-		next, err := s.expire(ctx)
+		c.takeAsked()
+		next, err := c.do(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		sleep := recheck
 		switch {
 		case err != nil:
-			s.log.Error("consents could not be expired, trying again", "error", err, "durationMs", pause.Milliseconds())
+			c.log.Error(c.fails, "error", err, "durationMs", pause.Milliseconds())
 			sleep, pause = pause, min(2*pause, lastPause)
 		case next.IsZero():
 			pause = firstPause

@@ -3,7 +3,6 @@ package sweep
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"slices"
 	"sync"
@@ -110,7 +109,7 @@ func TestSweep_Run(t *testing.T) {
 				for _, d := range tt.known {
 					l.add(d)
 				}
-				s := newSweep(l.expire, slog.New(slog.NewTextHandler(io.Discard, nil)))
+				s := newSweep(newChore(l.expire, "not expired", slog.New(slog.DiscardHandler)))
 				for at, d := range tt.told {
 					time.AfterFunc(at, func() { s.Deadline(l.add(d)) })
 				}
@@ -139,7 +138,7 @@ func TestSweep_DeadlineDuringALook(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := &ledger{start: time.Now()}
-		s := newSweep(l.expire, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		s := newSweep(newChore(l.expire, "not expired", slog.New(slog.DiscardHandler)))
 		l.during = func() {
 			if len(l.looks) == 1 {
 				d := l.start.Add(2 * time.Second)
@@ -158,14 +157,47 @@ func TestSweep_DeadlineDuringALook(t *testing.T) {
 	})
 }
 
+// TestSweep_choresOfTheirOwn: what one chore has to do, and that it fails, does
+// not make another one late.
+func TestSweep_choresOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		slow func(context.Context) (time.Time, error)
+	}{
+		{"a chore that fails", func(context.Context) (time.Time, error) { return time.Time{}, errors.New("disk full") }},
+		{"a chore that takes long", func(context.Context) (time.Time, error) { time.Sleep(time.Minute); return time.Time{}, nil }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := &ledger{start: time.Now()}
+				l.add(3 * time.Second)
+				quiet := slog.New(slog.DiscardHandler)
+				s := newSweep(newChore(tt.slow, "failed", quiet), newChore(l.expire, "not expired", quiet))
+				time.AfterFunc(4*time.Second, func() { s.Deadline(l.add(5 * time.Second)) })
+				ctx, stop := context.WithTimeout(t.Context(), 6*time.Second)
+				defer stop()
+				if err := s.Run(ctx); err != nil {
+					t.Errorf("got %v, want nil", err)
+				}
+				if want := []time.Duration{3 * time.Second, 5 * time.Second}; !slices.Equal(l.expired, want) {
+					t.Errorf("expired at %v, want %v", l.expired, want)
+				}
+			})
+		})
+	}
+}
+
 func TestSweep_stopsWhenAsked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
-		s := newSweep(func(ctx context.Context) (time.Time, error) {
+		s := newSweep(newChore(func(ctx context.Context) (time.Time, error) {
 			<-ctx.Done() // a store that is busy until then
 			return time.Time{}, ctx.Err()
-		}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		}, "not expired", slog.New(slog.DiscardHandler)))
 		done := make(chan error)
 		go func() { done <- s.Run(ctx) }()
 		synctest.Wait()
