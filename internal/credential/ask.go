@@ -158,9 +158,9 @@ func (s *Source) try(ctx context.Context, method string) (*gained, *Exchange, *f
 	if err != nil {
 		x.Reason = "the request could not be made"
 		if e, ok := errors.AsType[*egress.Error](err); ok {
-			x.Step, x.Reason = e.Step, e.Reason
+			x.Step, x.Reason = e.Step, ourWords.Replace(e.Reason)
 		}
-		return nil, x, &failure{exchange: x, method: method, reason: "The token endpoint gave no answer that can be used: " + ourWords.Replace(x.Reason) + "."}
+		return nil, x, &failure{exchange: x, method: method, reason: "The token endpoint gave no answer that can be used: " + x.Reason + "."}
 	}
 	tokens, found := tokensOf(resp.Whole)
 	m := newMask(append(secrets, tokens...))
@@ -209,13 +209,26 @@ func explain(resp *egress.Response, err error, f *failure, m *mask) string {
 		if d := plain(e.description, m); d != "" {
 			said += " (" + d + ")"
 		}
-		return said + "."
+		return said + "." + advice(e.code)
 	case resp.Status >= 300 && resp.Status <= 399:
 		return said + "; redirects are not followed."
 	case resp.Status >= 200 && resp.Status <= 299:
 		return said + ", but " + e.reason + " (" + shorten(m.hide(mediaType(resp.Header)), maxCode) + ")."
 	}
 	return said + "."
+}
+
+// advice says what an owner can do about an error.
+func advice(code string) string {
+	switch code {
+	case "invalid_client", "invalid_client_id", "unauthorized_client":
+		return " It does not accept the clientId with its clientSecret: give both again."
+	case "invalid_grant":
+		return " The grant is used up, expired or withdrawn: give a new refreshToken."
+	case "invalid_scope":
+		return " It does not grant the scope: ask for another."
+	}
+	return ""
 }
 
 // retryAfter reads the field of that name: seconds or a date; anything else is

@@ -22,7 +22,7 @@ const (
 	minWait     = time.Second      // after a failure
 	maxWait     = 5 * time.Minute  // ours
 	maxAsked    = time.Hour        // ours: the longest Retry-After that is followed
-	finalWait   = time.Hour        // ours: client credentials that were refused are tried again, for a client may be restored
+	finalWait   = 15 * time.Minute // ours: client credentials that were refused are tried again, for a client may be restored
 	waitJitter  = 0.2              // ours: waits grow by up to this part
 	maxStore    = 10 * time.Second // ours: the longest wait when it is the store that failed
 	freeRefused = 3                // ours: tokens in a row that the receiver may refuse at once before the next one has to wait

@@ -1590,7 +1590,7 @@ func TestO8_final(t *testing.T) {
 					if e.Auth.Type == subscription.AuthOAuth2 {
 						first = 2 // the two ways to authenticate ourselves
 					}
-					for range 59 * 60 {
+					for range 14 * 60 {
 						bearer, _, err := s.Get(t.Context(), false)
 						tr := troubleOf(t, bearer, err)
 						if !tr.Reauthorise || !strings.Contains(tr.Reason, code) || tr.NextAt.IsZero() != (first == 1) {

@@ -289,14 +289,16 @@ func (e *Engine) kick(r *runner) {
 
 // ready is kick without a worker: it tells whether one more could do something.
 func (e *Engine) ready(r *runner) (more bool) {
+	now := time.Now()
+	if !e.stopping {
+		e.seekToken(r, now) // it may leave something to record
+	}
 	if r.mustRecord() {
 		e.soil(r)
 	}
 	if e.stopping {
 		return false
 	}
-	now := time.Now()
-	e.seekToken(r, now)
 	if r.chore(now) != noChore && !r.loading {
 		r.loading = true
 		e.chores.pushBack(r)

@@ -87,10 +87,12 @@ type bench struct {
 	answer func(got) answer
 	token  func(tokenRequest) answer // the token endpoint; nil: there is none
 	asked  []tokenRequest
-	got    []got
-	flying map[string]int // url and subject → on the wire
-	most   int            // on the wire at a time
-	now    int
+	// overlap: two requests for a token may be on the wire, of different credentials.
+	overlap bool
+	got     []got
+	flying  map[string]int // url and subject → on the wire
+	most    int            // on the wire at a time
+	now     int
 }
 
 func newBench(t *testing.T, answer func(got) answer) *bench {

@@ -87,7 +87,7 @@ func (r *runner) mustRecord() bool {
 // canFeed tells whether the next step of a replay may be taken: few of its
 // deliveries wait for their first try.
 func (r *runner) canFeed() bool {
-	return len(r.replays) > 0 && r.fed < feedItems/2 && !r.stale && !r.breaker.Open && !r.hold.Held() &&
+	return len(r.replays) > 0 && r.fed < feedItems/2 && !r.stale && !r.breaker.Open &&
 		!r.recording && !r.e.stopping
 }
 

@@ -74,8 +74,8 @@ type runner struct {
 	woken    int  // how often it was said that it changed
 	stale    bool // nothing is sent before the configuration was read again
 	loading  bool // in the queue of chores, or one is done
-	fetching bool // a token is being fetched
 	inTurn   bool
+	fetching *credential.Source // from it a token is being fetched
 	dirty    bool
 	openAt   time.Time // opening: not before
 	reopenAt time.Time // closing: for the next one

@@ -72,14 +72,14 @@ func (r *runner) hasToken(now time.Time) bool {
 // to be had the endpoint is held. Nothing is asked for an endpoint that has
 // nothing to send.
 func (e *Engine) seekToken(r *runner, now time.Time) {
-	if r.state != open || r.stale || r.fetching || r.conf.tokens == nil || r.conf.hold != "" ||
+	if r.state != open || r.stale || r.conf.tokens == nil || r.fetching == r.conf.tokens || r.conf.hold != "" ||
 		!r.hold.Held() && r.items == 0 && r.retries.len() == 0 {
 		return
 	}
 	ready, wanted := r.conf.tokens.Ready(now)
 	switch {
 	case wanted:
-		r.fetching = true
+		r.fetching = r.conf.tokens
 		e.fetchers++
 		go e.fetch(r, r.conf.tokens)
 	case !ready:
@@ -99,7 +99,9 @@ func (e *Engine) fetch(r *runner, tokens *credential.Source) {
 	defer e.mu.Unlock()
 	e.fetchers--
 	e.quiet.Broadcast()
-	r.fetching = false
+	if r.fetching == tokens { // else other credentials came meanwhile, and their source is asked already
+		r.fetching = nil
+	}
 	if r.state != open || r.conf.tokens != tokens {
 		e.kick(r)
 		return

@@ -42,7 +42,7 @@ func (b *bench) tokenEndpoint(ctx context.Context, r *egress.Request) (*egress.R
 	}
 	b.asked = append(b.asked, q)
 	key := "token"
-	if b.flying[key]++; b.flying[key] > 1 {
+	if b.flying[key]++; b.flying[key] > 1 && !b.overlap {
 		b.t.Errorf("two requests for a token are on the wire at %v", q.at)
 	}
 	a := b.token(q)
@@ -657,4 +657,84 @@ func TestToken_isKeptBeforeItIsUsed(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestToken_aFailedTestHidesNoHold(t *testing.T) {
+	in(t, func(t *testing.T) {
+		b := newBench(t, ok)
+		b.token = func(tokenRequest) answer { return answer{status: 503, retryAfter: "1800"} }
+		e := b.subscribe(clientCredentials)
+		b.start()
+		sleep(time.Second)
+		if trial, err := b.engine.Test(t.Context(), b.endpoint(e)); err != nil || trial.Step != delivery.StepToken {
+			t.Fatalf("got %+v (%v), want it to end at the token step", trial, err)
+		}
+		b.publish("con_a")
+		sleep(time.Second)
+		if h := b.hold(e); h.State != delivery.TokenTrouble || h.NextAt.IsZero() {
+			t.Errorf("got %+v, want it held at once", h)
+		}
+		b.wantStatuses(e, map[delivery.Status]int{delivery.Held: 1})
+		if n := len(b.tokenRequests()); n != 1 {
+			t.Errorf("got %d requests for a token, want none more before its time", n)
+		}
+		b.close()
+	})
+}
+
+func TestToken_newCredentialsDoNotWaitForAHangingRequest(t *testing.T) {
+	in(t, func(t *testing.T) {
+		b := newBench(t, ok)
+		b.overlap = true
+		b.token = func(q tokenRequest) answer {
+			a := numbered(3600)(q)
+			if q.n == 1 {
+				a.after = 10 * time.Second
+			}
+			return a
+		}
+		e := b.subscribe(clientCredentials)
+		b.start()
+		b.publish("con_a")
+		sleep(time.Second)
+		b.edit(e, func(e *subscription.Endpoint) { e.Auth.OAuth2.ClientSecret = secret.New("another-secret") })
+		sleep(time.Second)
+		b.wantStatuses(e, map[delivery.Status]int{delivery.Delivered: 1})
+		sleep(time.Minute)
+		for _, g := range b.requests() {
+			if tokenOf(g) != "t2" {
+				t.Errorf("got token %s, want the one of the new credentials", tokenOf(g))
+			}
+		}
+		b.publish("con_b")
+		sleep(time.Second)
+		if n := len(b.tokenRequests()); n != 2 {
+			t.Errorf("got %d requests for a token, want one with each secret", n)
+		}
+		b.close()
+	})
+}
+
+func TestToken_aReplayWaitsVisibly(t *testing.T) {
+	in(t, func(t *testing.T) {
+		b := newBench(t, ok)
+		b.token = numbered(10)
+		e := b.subscribe(clientCredentials)
+		b.start()
+		ids := b.publish("con_a")
+		sleep(time.Minute)
+		b.wantStatuses(e, map[delivery.Status]int{delivery.Delivered: 1})
+		b.set(func() { b.token = func(tokenRequest) answer { return answer{status: 500} } })
+		b.publish("con_b")
+		sleep(time.Second)
+		if _, err := b.app.Replay(t.Context(), b.id, e.Style, e.ID, app.ReplayRequest{ReplayQuery: store.ReplayQuery{EventIDs: ids}}); err != nil {
+			t.Fatal(err)
+		}
+		sleep(0)
+		b.wantStatuses(e, map[delivery.Status]int{delivery.Held: 2})
+		b.set(func() { b.token = numbered(3600) })
+		sleep(10 * time.Minute)
+		b.wantStatuses(e, map[delivery.Status]int{delivery.Delivered: 2})
+		b.close()
+	})
 }

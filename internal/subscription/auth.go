@@ -223,10 +223,7 @@ func (v *validator) oauth2(at string, d OAuth2Draft, former OAuth2) OAuth2 {
 		o.Scope = *d.Scope
 	}
 	if d.ClientAuthMethod != nil && v.oneOf(at+"/clientAuthMethod", *d.ClientAuthMethod, ClientAuthAuto, ClientAuthBasic, ClientAuthBody) {
-		o.ClientAuthMethod = *d.ClientAuthMethod
-		if o.ClientAuthMethod == ClientAuthBasic && o.ContentType == ContentJSON {
-			v.add(at+"/clientAuthMethod", CodeInvalidValue, "A token request in JSON carries its credentials in the body; basic needs the contentType "+ContentForm+".")
-		}
+		o.ClientAuthMethod = *d.ClientAuthMethod // a token request in JSON uses the body all the same (RULES O1)
 	}
 	if d.Audience != nil {
 		o.Audience = v.text(at+"/audience", *d.Audience, 0, MaxAudience)

@@ -282,9 +282,6 @@ func TestDraft_Apply_checksAuthentication(t *testing.T) {
 		{"a scope with a line end", oauth(func(o *subscription.OAuth2Draft) { o.Scope = ptr("a\nb") }), at + "/oauth2Auth/scope invalid_character"},
 		{"an unknown clientAuthMethod", oauth(func(o *subscription.OAuth2Draft) { o.ClientAuthMethod = ptr("post") }), at + "/oauth2Auth/clientAuthMethod invalid_value"},
 		{"basic with a form", oauth(func(o *subscription.OAuth2Draft) { o.ClientAuthMethod = ptr("basic") }), ""},
-		{"basic with JSON, which has no header", oauth(func(o *subscription.OAuth2Draft) {
-			o.ClientAuthMethod, o.ContentType = ptr("basic"), ptr("application-json")
-		}), at + "/oauth2Auth/clientAuthMethod invalid_value"},
 		{"an audience with a control character", oauth(func(o *subscription.OAuth2Draft) { o.Audience = ptr("a\n") }), at + "/oauth2Auth/audience invalid_character"},
 
 		{"user and password", basic("jürgen", "pass:wörd "), ""},

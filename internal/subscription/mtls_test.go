@@ -342,7 +342,7 @@ func TestEndpoint_KeepsToken(t *testing.T) {
 		{"a refresh token: nothing changes", bearer(same), bearer(same), true, true},
 		{"a refresh token: another one", bearer(same), bearer(func(a *subscription.Auth) { a.Bearer.RefreshToken = secret.New("r2") }), false, false},
 		{"a refresh token: none any more", bearer(same), bearer(func(a *subscription.Auth) { a.Bearer.RefreshToken = secret.Value{} }), false, false},
-		{"a refresh token: another client", bearer(same), bearer(func(a *subscription.Auth) { a.Bearer.ClientID = "c2" }), false, false},
+		{"a refresh token: another client", bearer(same), bearer(func(a *subscription.Auth) { a.Bearer.ClientID = "c2" }), true, false},
 		{"a refresh token: another host", bearer(same), bearer(func(a *subscription.Auth) { a.Bearer.RefreshURL = "https://other.example/token" }), false, false},
 		{"a refresh token: another path", bearer(same), bearer(func(a *subscription.Auth) { a.Bearer.RefreshURL = "https://login.example/t2" }), true, false},
 		{"a refresh token: another secret of the client", bearer(same), bearer(func(a *subscription.Auth) { a.Bearer.ClientSecret = secret.New("s2") }), true, false},

@@ -77,16 +77,15 @@ func (e Endpoint) SameCredentials(o Endpoint) bool { return e.Auth == o.Auth }
 // still good when they become those of next.
 //
 // One of client credentials is not once anything changes. A refresh token that
-// replaced the configured one is bound to the client (RFC 6749 6 and 10.4), not
-// to its secret or certificate; to fall back on the configured one, which is
-// used up, would end the whole grant. So it is good while the same refresh
-// token is configured for the same client at the same host.
+// replaced the configured one (RFC 6749 6) stays good while the same one is
+// configured at the same host, whatever else changes: to fall back on the
+// configured one, which is used up, would end the whole grant.
 func (e Endpoint) KeepsToken(next Endpoint) bool {
 	if e.Auth.Type != AuthToken || next.Auth.Type != AuthToken {
 		return e.SameCredentials(next)
 	}
 	b, n := e.Auth.Bearer, next.Auth.Bearer
-	return b.RefreshToken == n.RefreshToken && b.ClientID == n.ClientID && origin(b.RefreshURL) == origin(n.RefreshURL)
+	return b.RefreshToken == n.RefreshToken && origin(b.RefreshURL) == origin(n.RefreshURL)
 }
 
 // maxSigning bounds how many secrets sign at a time. Ours: a header with more
