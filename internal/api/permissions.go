@@ -235,9 +235,6 @@ func (s *server) readPermissions(c *call) (reply, error) {
 		return reply{}, fault.At(fault.Invalid, body.CodeRequired, "externalRef", "Name the citizen by externalRef or citizenId.")
 	}
 	at := c.instant("at")
-	if at.After(time.Now()) {
-		return reply{}, fault.At(fault.Invalid, permission.CodeInFuture, "at", "What will be in force is not known yet; name an instant in the past.")
-	}
 	whose, v, err := s.App.Permissions(c.ctx(), c.app, by, at)
 	if err != nil {
 		return reply{}, err
@@ -262,26 +259,28 @@ func (s *server) history(c *call) (reply, error) {
 	}
 	out := streamBody[historyBody]{Items: []historyBody{}, Next: next}
 	for _, t := range ts {
-		out.Items = append(out.Items, historyBody{transactionOf(t, whose), told[t.Origin.RecordedAt.UnixMilli()]})
+		out.Items = append(out.Items, historyBody{transactionOf(t, whose), told[t.ID()]})
 	}
 	return ok(out)
 }
 
-// told returns the deliveries of what was recorded about a citizen at the same
-// time as each of a page of transactions, by that time in Unix milliseconds.
-func (s *server) told(c *call, ts []permission.Transaction) (map[int64][]deliveryBody, error) {
-	out := make(map[int64][]deliveryBody)
+// told returns the deliveries of the events that tell of each of a page of
+// transactions of one citizen.
+func (s *server) told(c *call, ts []permission.Transaction) (map[permission.TransactionID][]deliveryBody, error) {
+	out := make(map[permission.TransactionID][]deliveryBody)
 	if len(ts) == 0 {
 		return out, nil
 	}
+	of := make(map[string]permission.TransactionID)
 	first, last := ts[0].Origin.RecordedAt, ts[0].Origin.RecordedAt
 	for _, t := range ts {
-		at := t.Origin.RecordedAt
-		out[at.UnixMilli()] = []deliveryBody{}
-		if at.Before(first) {
-			first = at
+		out[t.ID()] = []deliveryBody{}
+		for _, e := range t.Told {
+			of[e] = t.ID()
 		}
-		if at.After(last) {
+		if at := t.Origin.RecordedAt; at.Before(first) {
+			first = at
+		} else if at.After(last) {
 			last = at
 		}
 	}
@@ -292,8 +291,8 @@ func (s *server) told(c *call, ts []permission.Transaction) (map[int64][]deliver
 			return nil, err
 		}
 		for _, v := range vs {
-			if list, is := out[v.CreatedAt.UnixMilli()]; is {
-				out[v.CreatedAt.UnixMilli()] = append(list, deliveryOf(v))
+			if t, is := of[v.EventID]; is {
+				out[t] = append(out[t], deliveryOf(v))
 			}
 		}
 		if next == "" {

@@ -53,11 +53,15 @@ func New(o Options) *App {
 // now is the one reading of the clock in a use case.
 func now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
 
-// stamp gives events their identity: rules make none.
+// stamp gives events their identity, but for those that have one: rules make
+// none.
 func stamp(app access.ID, at time.Time, evts []event.Event) []event.Event {
 	out := make([]event.Event, len(evts))
 	for i, e := range evts {
-		e.ID, e.Application, e.RecordedAt = id.New(id.Event), string(app), at
+		if e.ID == "" {
+			e.ID = id.New(id.Event)
+		}
+		e.Application, e.RecordedAt = string(app), at
 		out[i] = e
 	}
 	return out

@@ -162,7 +162,8 @@ func (a *App) RevertTransaction(ctx context.Context, app access.ID, caller Calle
 		if err := u.advance(); err != nil {
 			return err
 		}
-		if err := u.count(u.citizen.Standing.Rebuild(append(history, t), u.at)); err != nil {
+		next, d := u.citizen.Standing.Rebuild(append(history, t), u.at)
+		if err := u.tell(&t, next, d); err != nil {
 			return err
 		}
 		if err := u.put(&t); err != nil {
@@ -271,7 +272,19 @@ func (u *updates) record(
 		u.move(next)
 		return t, nil
 	}
-	return t, u.count(next, d)
+	return t, u.tell(&t, next, d)
+}
+
+// tell counts a transaction and notes in it which events tell of it.
+func (u *updates) tell(t *permission.Transaction, next permission.Standing, d permission.Delta) error {
+	before := len(u.events)
+	err := u.count(next, d)
+	for i := range u.events[before:] {
+		e := &u.events[before+i]
+		e.ID = id.New(id.Event)
+		t.Told = append(t.Told, e.ID)
+	}
+	return err
 }
 
 // advance counts everything that lapsed or began up to now.

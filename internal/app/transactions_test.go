@@ -273,7 +273,7 @@ func TestRecord_feedsInUse(t *testing.T) {
 		{"receipts", func(w *world) { w.hear(subscription.ConsentReceipts) }, []string{"delta mailing=GRANTED"}},
 		{"full states", func(w *world) { w.hear(subscription.EffectivePermission) }, []string{"effective mailing=GRANTED"}},
 		{"mails only", func(w *world) { w.hear(subscription.CitizenEmails) }, nil},
-		{"a subscription to consents that lists no feed", func(w *world) { w.register(operations()) }, nil},
+		{"a subscription to consents counts by its update type", func(w *world) { w.register(operations()) }, []string{"effective mailing=GRANTED"}},
 		{
 			"a paused one counts", func(w *world) { w.set(w.hear(subscription.ConsentReceipts), subscription.Paused, false) },
 			[]string{"delta mailing=GRANTED"},

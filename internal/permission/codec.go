@@ -30,6 +30,8 @@ func (t Transaction) Encode() []byte {
 	for i := range t.Choices {
 		w.choice(&t.Choices[i])
 	}
+	w.number(int64(len(t.Told)))
+	w.texts(t.Told...)
 	return w.b
 }
 
@@ -52,6 +54,9 @@ func DecodeTransaction(data []byte) (Transaction, error) {
 			t.Choices[i] = r.choice()
 			t.Choices[i].Origin = t.Origin
 		}
+	}
+	for range r.length() {
+		t.Told = append(t.Told, r.text())
 	}
 	if err := r.close(); err != nil {
 		return Transaction{}, fmt.Errorf("read transaction: %w", err)

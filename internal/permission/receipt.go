@@ -239,7 +239,7 @@ type (
 // all that the one says that it is about.
 func (r Receipt) native() receiptData {
 	d := receiptData{
-		ReceiptID: r.ID, ApplicationID: r.Citizen.Application, ApplicationName: r.ApplicationName,
+		ReceiptID: string(r.Transaction.ID()), ApplicationID: r.Citizen.Application, ApplicationName: r.ApplicationName,
 		CitizenID: r.Citizen.ID, ExternalRef: r.Citizen.ExternalRef,
 		recordData: r.record(r.Transaction), Reverts: r.Transaction.Reverts,
 	}

@@ -72,6 +72,7 @@ type Transaction struct {
 	Reverts TransactionID // the transaction that counts no more; empty: this is no reversion
 	Entries []Entry       // in the order of the request, a group's options in the group's
 	Choices []Choice      // in the order of the request
+	Told    []string      // the IDs of the events that tell of it, in their order
 }
 
 // ID returns the ID of the transaction.

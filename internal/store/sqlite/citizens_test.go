@@ -39,6 +39,7 @@ func fullTransaction(citizen permission.CitizenID) permission.Transaction {
 			Preference: "pace", Label: "label-of-it", Chosen: []permission.Alternative{{Reference: "choice-of-it", Label: "label-of-it"}},
 			ObtainedAt: start, Origin: o,
 		}},
+		Told: []string{"evt_1", "evt_2"},
 	}
 }
 

@@ -426,12 +426,14 @@ func (s *Store) Parts(ctx context.Context, app access.ID, kind permission.Kind) 
 	return list, nil
 }
 
-// useFeeds notes which feeds of permissions and e-mails an endpoint hears.
+// useFeeds notes which feeds of permissions and e-mails an endpoint hears, and
+// the one of a subscription's update type, even if it lists other events
+// (CONTRACT 8).
 func (t *tx) useFeeds(app int64, e subscription.Endpoint) error {
 	f := e.Filter()
 	for _, u := range []subscription.UpdateType{subscription.ConsentReceipts, subscription.EffectivePermission, subscription.CitizenEmails} {
 		feed := event.Feed(u) // the update types have the names of their feeds
-		if !f.Matches(e.ID, event.Event{Type: u.Own(), Feed: feed}) {
+		if !f.Matches(e.ID, event.Event{Type: u.Own(), Feed: feed}) && (e.Style != subscription.Subscription || e.UpdateType != u) {
 			continue
 		}
 		n, err := t.exec("INSERT OR IGNORE INTO feed_used (app, feed) VALUES (?, ?)", app, string(feed))

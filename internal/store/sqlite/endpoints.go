@@ -347,9 +347,9 @@ func (t *tx) PutEndpoint(e subscription.Endpoint, shown delivery.Shown) error {
 		if err != nil {
 			return err
 		}
-		if err := t.useFeeds(key, e); err != nil {
-			return err
-		}
+	}
+	if err := t.useFeeds(key, e); err != nil {
+		return err
 	}
 	return t.putShown(id.ep, e, shown)
 }

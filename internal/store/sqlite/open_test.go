@@ -226,9 +226,9 @@ func TestOpen_schema(t *testing.T) {
 		delta := fullEndpoint(one, "sub_1") // lists one of the lifecycle and permissions.delta
 		gone, mails := fullEndpoint(one, "sub_2"), fullEndpoint(two, "sub_3")
 		gone.EventTypes, gone.UpdateType = nil, subscription.EffectivePermission
-		mails.EventTypes = nil
+		mails.EventTypes, delta.UpdateType = nil, subscription.ConsentReceipts
 		other := fullEndpoint(none, "sub_4")
-		other.EventTypes = other.EventTypes[:1]
+		other.EventTypes, other.UpdateType = other.EventTypes[:1], subscription.EffectivePermission // its update type counts
 		update(t, s, func(tx store.Tx) error {
 			var errs []error
 			for _, e := range []subscription.Endpoint{delta, gone, mails, other} {
@@ -245,7 +245,7 @@ func TestOpen_schema(t *testing.T) {
 		}
 		s = openStore(t, Options{Dir: dir, Keys: keys})
 		update(t, s, func(tx store.Tx) error {
-			for app, want := range map[access.ID][3]bool{one: {true, true, false}, two: {false, false, true}, none: {}} {
+			for app, want := range map[access.ID][3]bool{one: {true, true, false}, two: {false, false, true}, none: {false, true, false}} {
 				for i, f := range []event.Feed{event.ConsentReceipts, event.EffectivePermission, event.CitizenEmails} {
 					if got, err := tx.FeedUsed(app, f); err != nil || got != want[i] {
 						t.Errorf("%s, %s: got %t, %v, want %t", app, f, got, err, want[i])

@@ -668,11 +668,11 @@ func feedUsed(t *testing.T, r *room) {
 		r.same(what+", the other application's", r.usedFeeds(app2), []event.Feed(nil))
 	}
 	want("at first")
-	r.put(interceptor(app1, "int_1"), subscriber(app1, "sub_1", event.ConsentCreated, event.WebhookStatusChanged))
-	want("with lifecycle events only")
+	r.put(interceptor(app1, "int_1"))
+	want("with an interceptor only")
 
 	lost := errors.New("lost")
-	for _, e := range []subscription.Endpoint{subscriber(app1, "sub_2"), subscriber(app1, "sub_1")} { // a new one, and one that changes
+	for _, e := range []subscription.Endpoint{subscriber(app1, "sub_2"), subscriber(app1, "sub_1", event.ConsentCreated)} { // by its events, and by its update type
 		err := r.Store.Update(r.ctx, func(tx store.Tx) error {
 			if err := tx.PutEndpoint(e, picture(e)); err != nil {
 				return err
@@ -698,7 +698,7 @@ func feedUsed(t *testing.T, r *room) {
 	e = subscriber(app1, "sub_3", event.ConsentCreated)
 	e.UpdateType = subscription.ConsentReceipts
 	r.put(e)
-	want("with an update type that is not listed", event.EffectivePermission)
+	want("with an update type whose event is not listed", event.ConsentReceipts, event.EffectivePermission)
 	e.Version, e.EventTypes = 2, []event.Type{event.PermissionsDelta, event.ConsentRevoked}
 	r.put(e)
 	want("since it is listed", event.ConsentReceipts, event.EffectivePermission)

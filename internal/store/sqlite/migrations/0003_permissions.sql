@@ -82,3 +82,6 @@ SELECT p.app, CASE t.value
         ELSE 'citizen-emails' END
 FROM filter f JOIN endpoint p ON p.ep = f.ep, json_each(f.filter, '$.types') t
 WHERE t.value IN ('permissions.delta', 'permissions.effective', 'citizen.email');
+
+INSERT OR IGNORE INTO feed_used (app, feed)
+SELECT app, update_type FROM endpoint WHERE style = 'subscription' AND update_type <> '';
