@@ -13,6 +13,7 @@ import (
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/subscription"
@@ -30,10 +31,20 @@ const credentialName = "demo-credential" // #nosec G101 -- the name of a file
 const (
 	pathInterceptor  = "/interceptor"
 	pathSubscription = "/subscription"
+	pathPermissions  = "/permissions"
+)
+
+// What the demo's citizens are asked: the ID of an option, and the reference of
+// a preference with its choices.
+const (
+	demoOption     = "newsletter"
+	demoPreference = "topics"
+	demoJazz       = "jazz"
+	demoChoro      = "choro"
 )
 
 // demo is the newcomer's application: a credential, and a bin of the inspector
-// that an interceptor and a subscription deliver to.
+// that an interceptor and two subscriptions deliver to.
 type demo struct {
 	app    access.ID
 	client string
@@ -83,7 +94,37 @@ func (n *node) ensureDemo(ctx context.Context) (demo, error) {
 	if err := n.ensureEndpoint(ctx, d, sub, faults, pathSubscription); err != nil {
 		return d, fmt.Errorf("register the demo subscription: %w", err)
 	}
+	none := string(subscription.AuthNone)
+	states, faults := subscription.Draft{
+		Name: "Demo permissions", URL: n.sink.URL(d.bin) + pathPermissions, UpdateType: string(subscription.EffectivePermission),
+		Auth: &subscription.AuthDraft{Type: &none},
+	}.Apply(subscription.Endpoint{}, true, urlCheck(n.guard))
+	if err := n.ensureEndpoint(ctx, d, states, faults, pathPermissions); err != nil {
+		return d, fmt.Errorf("register the demo subscription to permissions: %w", err)
+	}
+	if err := n.ensureQuestions(ctx, d.app); err != nil {
+		return d, fmt.Errorf("configure the demo's permissions: %w", err)
+	}
 	return d, nil
+}
+
+// ensureQuestions configures what the sample citizens are asked, unless an
+// earlier start has.
+func (n *node) ensureQuestions(ctx context.Context, owner access.ID) error {
+	p := func(s string) *string { return &s }
+	_, err := n.app.PutOption(ctx, owner, "", permission.OptionDraft{
+		ID: p(demoOption), Name: p("Newsletter"), DataID: p("email"), PurposeID: p("marketing"), PartyID: p("us"),
+	})
+	if err == nil {
+		_, err = n.app.PutPreference(ctx, owner, "", permission.PreferenceDraft{
+			Reference: p(demoPreference), Label: p("Topics you like"), Type: p(permission.MultiChoice),
+			Choices: []permission.AlternativeDraft{{Reference: p(demoJazz), Label: p("Jazz")}, {Reference: p(demoChoro), Label: p("Choro")}},
+		})
+	}
+	if fault.CodeOf(err) == "reference_taken" {
+		return nil
+	}
+	return err
 }
 
 // demoCredential returns the demo application with a credential that works.

@@ -16,6 +16,7 @@ import (
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/config"
 	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/portal"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/sink"
@@ -154,8 +155,9 @@ func tellArrivals(ctx context.Context, requests <-chan sink.Request, out *lines)
 // arrival is the line about one request.
 func arrival(r sink.Request) string {
 	var body struct {
-		Event string `json:"event"`
-		Type  string `json:"type"`
+		Event     string `json:"event"`
+		Type      string `json:"type"`
+		CitizenID string `json:"citizenId"`
 	}
 	what := r.Method + " " + r.Path
 	if json.Unmarshal([]byte(r.Body), &body) == nil {
@@ -164,10 +166,12 @@ func arrival(r sink.Request) string {
 			what = body.Event
 		case body.Type != "":
 			what = body.Type
+		case body.CitizenID != "" && strings.HasSuffix(r.Path, pathPermissions):
+			what = string(event.PermissionsEffective) // its body is the state itself and names no event
 		}
 	}
 	by := ""
-	for _, p := range []string{pathInterceptor, pathSubscription} {
+	for _, p := range []string{pathInterceptor, pathSubscription, pathPermissions} {
 		if strings.HasSuffix(r.Path, p) {
 			by = p[1:]
 		}

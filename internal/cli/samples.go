@@ -10,6 +10,7 @@ import (
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/consent"
 	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/permission"
 )
 
 // The pace of the samples: one step a second while the newcomer looks, then
@@ -23,8 +24,8 @@ const (
 // that a newcomer sees one expire.
 const briefTTL = 5 * time.Second
 
-// samples are invented consents and what becomes of them. They go through the
-// same use cases as everybody's.
+// samples are invented consents and what becomes of them, and what an invented
+// citizen allows. They go through the same use cases as everybody's.
 type samples struct {
 	app   *app.App
 	brief *app.App // over the same store, with an approval time of briefTTL
@@ -55,13 +56,16 @@ func newSamples(a, brief *app.App, l *slog.Logger, owner access.ID) *samples {
 		{"approved", s.decide(consent.Consent.Consume)},
 		{"payment", s.create(s.app, true)},
 		{"payment", s.approve},
+		{"citizen", s.answer(permission.Granted)},
 		{"approved", s.decide(func(c consent.Consent, at time.Time) (consent.Consent, []event.Event, error) {
 			return c.Extend(at, time.Time{})
 		})},
 		{"payment", s.decide(consent.Consent.Consume)},
+		{"citizen", s.prefer},
 		{"approved", s.decide(func(c consent.Consent, at time.Time) (consent.Consent, []event.Event, error) {
 			return c.Revoke(at, consent.Decision{})
 		})},
+		{"citizen", s.answer(permission.Denied)},
 	}
 	return s
 }
@@ -111,6 +115,30 @@ func (s *samples) create(a *app.App, payment bool) func(context.Context, string)
 		})
 		return err
 	}
+}
+
+// answer records what the round's citizen says to the demo's option.
+func (s *samples) answer(state permission.State) func(context.Context, string) error {
+	return func(ctx context.Context, _ string) error {
+		option, by, says := demoOption, string(permission.ByConsent), string(state)
+		return s.record(ctx, permission.Request{Changes: []permission.ChangeDraft{{OptionID: &option, Justification: &by, State: &says}}})
+	}
+}
+
+// prefer records the round's citizen's choice of the demo's preference.
+func (s *samples) prefer(ctx context.Context, _ string) error {
+	preference, jazz, choro := demoPreference, demoJazz, demoChoro
+	return s.record(ctx, permission.Request{Preferences: []permission.ChoiceDraft{{
+		Preference: &preference, Choices: []permission.PickDraft{{Reference: &jazz}, {Reference: &choro}},
+	}}})
+}
+
+func (s *samples) record(ctx context.Context, r permission.Request) error {
+	round := (s.next - 1) / len(s.story) // next is the step behind this one
+	ref, channel := fmt.Sprintf("sample-%d", round+1), "demo"
+	r.ExternalRef, r.Channel = &ref, &channel
+	_, err := s.app.Record(ctx, s.owner, app.Caller{Name: demoName}, r, app.Keyed{}, func(app.Recorded) (app.Answer, error) { return app.Answer{}, nil })
+	return err
 }
 
 func (s *samples) approve(ctx context.Context, name string) error {

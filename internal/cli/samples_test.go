@@ -15,7 +15,7 @@ import (
 )
 
 // Every step of the story is allowed, round after round, and together they
-// show all that can happen to a consent.
+// show all that can happen to a consent, and a citizen's permissions.
 func TestSamples_story(t *testing.T) {
 	t.Parallel()
 	n, err := newNode(t.Context(), config.Config{
@@ -46,7 +46,7 @@ func TestSamples_story(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range event.Lifecycle() {
+	for _, want := range append(event.Lifecycle(), event.PermissionsEffective) {
 		if !slices.ContainsFunc(evts, func(e event.Event) bool { return e.Type == want }) {
 			t.Errorf("no sample shows %s", want)
 		}
