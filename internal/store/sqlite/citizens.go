@@ -181,11 +181,7 @@ func (s *Store) Citizens(ctx context.Context, app access.ID, q store.CitizenQuer
 		}
 		where, args := " WHERE c.app = ?", []any{key}
 		if q.After != "" {
-			var row int64
-			err := r.get([]any{&row}, "SELECT row FROM citizen WHERE app = ? AND citizen_id = ?", key, q.After)
-			if isNotFound(err) {
-				return badAfter()
-			}
+			row, err := r.behind("SELECT row FROM citizen WHERE app = ? AND citizen_id = ?", key, q.After)
 			if err != nil {
 				return err
 			}
@@ -368,12 +364,8 @@ func (s *Store) TransactionPage(
 		}
 		where, args := " WHERE x.app = ? AND x.citizen_id = ?", []any{key, string(citizen)}
 		if after != "" {
-			var row int64
-			err := r.get([]any{&row}, "SELECT row FROM permission_transaction WHERE transaction_id = ? AND app = ? AND citizen_id = ?",
+			row, err := r.behind("SELECT row FROM permission_transaction WHERE transaction_id = ? AND app = ? AND citizen_id = ?",
 				after, key, string(citizen))
-			if isNotFound(err) {
-				return badAfter()
-			}
 			if err != nil {
 				return err
 			}

@@ -220,11 +220,7 @@ func (s *Store) Consents(ctx context.Context, app access.ID, q store.ConsentQuer
 		}
 		where, args := " WHERE c.app = ?", []any{key}
 		if q.After != "" {
-			var row int64
-			err := r.get([]any{&row}, "SELECT row FROM consent WHERE consent_id = ? AND app = ?", q.After, key)
-			if isNotFound(err) {
-				return badAfter()
-			}
+			row, err := r.behind("SELECT row FROM consent WHERE consent_id = ? AND app = ?", q.After, key)
 			if err != nil {
 				return err
 			}

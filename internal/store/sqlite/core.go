@@ -453,6 +453,14 @@ func notFound() error {
 	return fault.New(fault.NotFound, "not_found", "There is nothing here with that name.")
 }
 
+// behind returns the place of a page's After, by a query that looks it up.
+func (r *reader) behind(query string, args ...any) (place int64, err error) {
+	if err = r.get([]any{&place}, query, args...); isNotFound(err) {
+		err = badAfter()
+	}
+	return place, err
+}
+
 // badAfter is a cursor that we did not give out.
 func badAfter() error {
 	return fault.At(fault.Invalid, "invalid_value", "after", "This is not the after of a page; take it from the page before.")

@@ -174,11 +174,7 @@ func (s *Store) Events(ctx context.Context, app access.ID, q store.EventQuery) (
 		}
 		var after int64
 		if q.After != "" {
-			err := r.get([]any{&after}, "SELECT seq FROM event WHERE event_id = ? AND app = ?", q.After, key)
-			if isNotFound(err) {
-				return badAfter()
-			}
-			if err != nil {
+			if after, err = r.behind("SELECT seq FROM event WHERE event_id = ? AND app = ?", q.After, key); err != nil {
 				return err
 			}
 		}

@@ -133,11 +133,7 @@ func (s *Store) Imports(ctx context.Context, app access.ID, limit int, after str
 		}
 		where, args := " WHERE app = ?", []any{key}
 		if after != "" {
-			var row int64
-			err := r.get([]any{&row}, "SELECT row FROM import WHERE app = ? AND import_id = ?", key, after)
-			if isNotFound(err) {
-				return badAfter()
-			}
+			row, err := r.behind("SELECT row FROM import WHERE app = ? AND import_id = ?", key, after)
 			if err != nil {
 				return err
 			}
