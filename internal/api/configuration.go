@@ -177,10 +177,7 @@ func (s *server) options() shelf[permission.Option, permission.OptionID, permiss
 		all: (*permission.Catalogue).Options, one: (*permission.Catalogue).Option,
 		id: func(o permission.Option) permission.OptionID { return o.ID }, life: func(o permission.Option) permission.Life { return o.Life },
 		show: optionOf, read: readOption,
-		apply: func(d permission.OptionDraft, cur permission.Option, _ *permission.Catalogue) []fault.Field {
-			_, fs := d.Apply(cur)
-			return fs
-		},
+		apply: faultsOf[permission.Option, permission.OptionDraft],
 		put: func(c *call, id permission.OptionID, d permission.OptionDraft) (permission.Option, error) {
 			return s.App.PutOption(c.ctx(), c.app, id, d)
 		},
@@ -209,10 +206,7 @@ func (s *server) preferences() shelf[permission.Preference, string, permission.P
 		all: (*permission.Catalogue).Preferences, one: (*permission.Catalogue).Preference,
 		id: func(p permission.Preference) string { return p.Reference }, life: func(p permission.Preference) permission.Life { return p.Life },
 		show: preferenceOf, read: readPreference,
-		apply: func(d permission.PreferenceDraft, cur permission.Preference, _ *permission.Catalogue) []fault.Field {
-			_, fs := d.Apply(cur)
-			return fs
-		},
+		apply: faultsOf[permission.Preference, permission.PreferenceDraft],
 		put: func(c *call, reference string, d permission.PreferenceDraft) (permission.Preference, error) {
 			return s.App.PutPreference(c.ctx(), c.app, reference, d)
 		},
@@ -231,10 +225,7 @@ func (s *server) statements() shelf[permission.Statement, permission.StatementID
 		},
 		id: func(t permission.Statement) permission.StatementID { return t.ID }, life: func(t permission.Statement) permission.Life { return t.Life },
 		show: statementOf, read: readStatement,
-		apply: func(d permission.StatementDraft, cur permission.Statement, _ *permission.Catalogue) []fault.Field {
-			_, fs := d.Apply(cur)
-			return fs
-		},
+		apply: faultsOf[permission.Statement, permission.StatementDraft],
 		put: func(c *call, id permission.StatementID, d permission.StatementDraft) (permission.Statement, error) {
 			return s.App.PutStatement(c.ctx(), c.app, id, d)
 		},
@@ -256,10 +247,7 @@ func (s *server) policies() shelf[permission.Policy, permission.PolicyID, permis
 		},
 		id: func(p permission.Policy) permission.PolicyID { return p.ID }, life: func(p permission.Policy) permission.Life { return p.Life },
 		show: policyOf, read: readPolicy,
-		apply: func(d permission.PolicyDraft, cur permission.Policy, _ *permission.Catalogue) []fault.Field {
-			_, fs := d.Apply(cur)
-			return fs
-		},
+		apply: faultsOf[permission.Policy, permission.PolicyDraft],
 		put: func(c *call, id permission.PolicyID, d permission.PolicyDraft) (permission.Policy, error) {
 			return s.App.PutPolicy(c.ctx(), c.app, id, d)
 		},
@@ -267,6 +255,13 @@ func (s *server) policies() shelf[permission.Policy, permission.PolicyID, permis
 			return s.Store.PolicyVersions(c.ctx(), c.app, id)
 		},
 	}
+}
+
+// faultsOf returns what is wrong with a draft that needs nothing else of the
+// configuration.
+func faultsOf[T any, D interface{ Apply(T) (T, []fault.Field) }](d D, cur T, _ *permission.Catalogue) []fault.Field {
+	_, fs := d.Apply(cur)
+	return fs
 }
 
 // add makes a thing. Faults of shape and of the rules are told together.
