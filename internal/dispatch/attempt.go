@@ -109,6 +109,11 @@ func (c *configured) signer(at time.Time) (*signature.Signer, int, error) {
 		c.signers = c.signers[:n-1]
 		return s, c.round, nil
 	}
+	lasts := func(end time.Time) {
+		if !end.IsZero() && (c.until.IsZero() || end.Before(c.until)) {
+			c.until = end
+		}
+	}
 	var secrets []signature.Secret
 	for _, ss := range c.endpoint.SigningAt(at) {
 		s, err := signature.ParseSecret(ss.Secret.Reveal())
@@ -116,29 +121,20 @@ func (c *configured) signer(at time.Time) (*signature.Signer, int, error) {
 			return nil, 0, err
 		}
 		secrets = append(secrets, s)
-		if !ss.ExpiresAt.IsZero() && (c.until.IsZero() || ss.ExpiresAt.Before(c.until)) {
-			c.until = ss.ExpiresAt
-		}
+		lasts(ss.ExpiresAt)
 	}
 	s, err := signature.NewSigner(secrets...)
 	if err != nil || !c.endpoint.Asymmetric {
 		return s, c.round, err
 	}
 	var keys []signature.PrivateKey
-	for _, k := range c.endpoint.SigningKeys {
-		if !k.ExpiresAt.IsZero() {
-			if !at.Before(k.ExpiresAt) {
-				continue
-			}
-			if c.until.IsZero() || k.ExpiresAt.Before(c.until) {
-				c.until = k.ExpiresAt
-			}
-		}
+	for _, k := range subscription.KeysAt(c.endpoint.SigningKeys, at) {
 		key, err := signature.ParsePrivateKey(k.PrivateKey.Reveal())
 		if err != nil {
 			return nil, 0, err
 		}
 		keys = append(keys, key)
+		lasts(k.ExpiresAt)
 	}
 	return s.WithKeys(keys...), c.round, nil
 }
