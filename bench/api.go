@@ -16,6 +16,7 @@ import (
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/sink"
 	"github.com/consentwire/consentwire/internal/store"
@@ -29,7 +30,8 @@ type apiReady struct {
 }
 
 // serveAPI is the role of the API in front of a data folder's store, or, with
-// no folder, in front of one that keeps nothing. All else is the same.
+// no folder, in front of one that keeps nothing. All else is the same. A second
+// argument names a file for its processor profile.
 func serveAPI(args []string) error {
 	ctx, cancel := untilStdinEnds()
 	defer cancel()
@@ -41,6 +43,13 @@ func serveAPI(args []string) error {
 		}
 		defer kept.Close()
 		s = kept
+	}
+	if len(args) > 1 {
+		stop, err := profile(args[1])
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	a := app.New(app.Options{
 		Store: s, Operator: secret.Random(32),
@@ -83,13 +92,23 @@ func (noTester) Test(context.Context, subscription.Endpoint) (delivery.Trial, er
 	return delivery.Trial{}, errors.New("the benchmark sends no test")
 }
 
-// forgetful is a store that accepts consents and keeps none. It remembers the
-// one credential and token that its caller needs; what it does not implement
-// the benchmark does not call.
+func (noTester) TestMail(context.Context, subscription.Endpoint, string) (delivery.Trial, error) {
+	return delivery.Trial{}, errors.New("the benchmark sends no test")
+}
+
+// forgetful is a store that accepts consents and transactions and keeps none.
+// It remembers the one application, credential and token that its caller needs;
+// what it does not implement the benchmark does not call.
 type forgetful struct {
 	store.Store
-	credential access.Credential
-	token      access.Token
+	application access.Application
+	credential  access.Credential
+	token       access.Token
+}
+
+// Application returns the one that was put.
+func (f *forgetful) Application(context.Context, access.ID) (access.Application, error) {
+	return f.application, nil
 }
 
 // Credential returns the one that was put.
@@ -110,7 +129,10 @@ type forgetfulTx struct {
 	f *forgetful
 }
 
-func (forgetfulTx) PutApplication(access.Application) error { return nil }
+func (t forgetfulTx) PutApplication(a access.Application) error {
+	t.f.application = a
+	return nil
+}
 
 func (t forgetfulTx) PutCredential(c access.Credential) error {
 	t.f.credential = c
@@ -125,5 +147,27 @@ func (t forgetfulTx) PutToken(k access.Token, _ time.Time) error {
 func (forgetfulTx) PutConsent(consent.Consent, ...event.Event) error { return nil }
 
 func (forgetfulTx) Idempotent(access.ID, string, string, time.Time) (store.Idempotent, error) {
-	return store.Idempotent{}, fault.New(fault.NotFound, "not_found", "Nothing is kept.")
+	return store.Idempotent{}, errNothingKept
+}
+
+var errNothingKept = fault.New(fault.NotFound, "not_found", "Nothing is kept.")
+
+// asked is the configuration that every application of a forgetful store has.
+var asked = permission.NewCatalogue([]permission.Option{{
+	ID: benchOption, Name: "Newsletter", DataID: "email", PurposeID: "marketing", PartyID: "us", Life: permission.Life{Used: true},
+}}, nil, nil, nil, nil)
+
+func (forgetfulTx) Catalogue(access.ID) (*permission.Catalogue, error) { return asked, nil }
+
+func (forgetfulTx) CitizenByRef(access.ID, string) (store.Citizen, error) {
+	return store.Citizen{}, errNothingKept
+}
+
+func (forgetfulTx) PutCitizen(store.Citizen, ...event.Event) error { return nil }
+
+func (forgetfulTx) PutTransaction(access.ID, permission.Transaction) error { return nil }
+
+// FeedUsed tells that those of permissions are.
+func (forgetfulTx) FeedUsed(_ access.ID, f event.Feed) (bool, error) {
+	return f != event.CitizenEmails, nil
 }

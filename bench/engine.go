@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -160,15 +161,11 @@ func engine(args []string) error {
 	ctx, cancel := untilStdinEnds()
 	defer cancel()
 	if len(args) > 1 {
-		f, err := os.Create(args[1])
+		stop, err := profile(args[1])
 		if err != nil {
 			return err
 		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+		defer stop()
 	}
 	s, err := openStore(ctx, args[0])
 	if err != nil {
@@ -287,4 +284,21 @@ func (b *bench) runOnce(ctx context.Context, dir string, t *target, d time.Durat
 		return window{}, err
 	}
 	return watch(ctx, c, t, d)
+}
+
+// profile writes a processor profile to a file until stop is called.
+func profile(name string) (stop func(), err error) {
+	f, err := os.Create(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		if err := f.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench: write the profile:", err)
+		}
+	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -178,45 +179,74 @@ func (s *server) delivered(ctx context.Context) (time.Time, error) {
 // changes compares how many consents a second 64 clients can make with what
 // the same API answers when nothing is stored.
 func changes(ctx context.Context, b *bench) ([]Row, error) {
-	dir, s, err := b.makeStore(ctx, "changes")
+	p, err := b.besideForgetful(ctx, "/v1/consents", func() []byte { return consentRequest }, nil)
 	if err != nil {
 		return nil, err
 	}
+	return []Row{atLeast("changes-durable", median(p.ratios), barChanges, besideUnit, p.conditions("/v1/consents"))}, nil
+}
+
+const besideUnit = "of the same API without a store"
+
+// beside is what a comparison with an API without a store came to.
+type beside struct {
+	durable, without []float64 // requests a second
+	ratios           []float64
+}
+
+func (p beside) conditions(path string) string {
+	return fmt.Sprintf("POST %s, %d clients, SQLite synchronous=FULL, %.0f/s and %.0f/s (medians of %d pairs, %.2f..%.2f)",
+		path, inFlight, median(p.durable), median(p.without), len(p.ratios), slices.Min(p.ratios), slices.Max(p.ratios))
+}
+
+// besideForgetful compares how many requests a second 64 clients can make with
+// what the same API answers when nothing is stored. prepare, which may be nil,
+// is for the one that has a store.
+func (b *bench) besideForgetful(ctx context.Context, path string, body func() []byte, prepare func(apiReady) error) (p beside, err error) {
+	dir, s, err := b.makeStore(ctx, "durable")
+	if err != nil {
+		return p, err
+	}
 	if err := s.Close(); err != nil {
-		return nil, err
+		return p, err
 	}
 	defer os.RemoveAll(dir)
+	args := []string{dir}
+	if b.profile != "" {
+		args = append(args, b.profile)
+	}
 	var apis [2]apiReady
-	for i, args := range [][]string{{dir}, {}} {
+	for i, args := range [][]string{args, {}} {
 		c, err := b.start(ctx, &apis[i], "api", args...)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
 		defer c.stop()
 	}
-	var rates [2][]float64
-	var ratios []float64
+	if prepare != nil {
+		if err := prepare(apis[0]); err != nil {
+			return p, err
+		}
+	}
 	for pair := range b.pairs() + 1 { // the first warms up
 		var rate [2]float64
 		for i, a := range apis {
-			if rate[i], err = makeConsents(ctx, a, b.halfTime()); err != nil {
-				return nil, err
+			if rate[i], err = ask(ctx, a, path, body, b.halfTime()); err != nil {
+				return p, err
 			}
 		}
 		if pair > 0 {
-			ratios = append(ratios, rate[0]/rate[1])
-			rates[0], rates[1] = append(rates[0], rate[0]), append(rates[1], rate[1])
+			p.ratios = append(p.ratios, rate[0]/rate[1])
+			p.durable, p.without = append(p.durable, rate[0]), append(p.without, rate[1])
 		}
-		fmt.Fprintf(os.Stderr, "bench: %.0f changes/s durable, %.0f/s without a store\n", rate[0], rate[1])
+		fmt.Fprintf(os.Stderr, "bench: %s: %.0f/s durable, %.0f/s without a store\n", path, rate[0], rate[1])
 	}
-	return []Row{atLeast("changes-durable", median(ratios), barChanges, "of the same API without a store",
-		fmt.Sprintf("POST /v1/consents, %d clients, SQLite synchronous=FULL, %.0f/s and %.0f/s (medians of %d pairs)",
-			inFlight, median(rates[0]), median(rates[1]), len(ratios)))}, nil
+	return p, nil
 }
 
-// makeConsents asks for consents with inFlight clients for d and returns how
-// many were made a second.
-func makeConsents(ctx context.Context, a apiReady, d time.Duration) (float64, error) {
+// ask posts bodies with inFlight clients for d and returns how many were
+// answered a second.
+func ask(ctx context.Context, a apiReady, path string, body func() []byte, d time.Duration) (float64, error) {
 	var (
 		mu    sync.Mutex
 		wg    sync.WaitGroup
@@ -229,7 +259,7 @@ func makeConsents(ctx context.Context, a apiReady, d time.Duration) (float64, er
 			n := 0
 			var err error
 			for err == nil && time.Since(start) < d {
-				if err = call(ctx, http.MethodPost, "http://"+a.Addr+"/v1/consents", a.Bearer, consentRequest, nil); err == nil {
+				if err = call(ctx, http.MethodPost, "http://"+a.Addr+path, a.Bearer, body(), nil); err == nil {
 					n++
 				}
 			}

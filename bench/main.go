@@ -64,6 +64,10 @@ func measurements() []measurement {
 		{rows: []string{"latency-p50", "latency-p99"}, run: latency},
 		{rows: []string{"changes-durable"}, run: changes},
 		{rows: []string{"dev-first-delivery"}, run: firstDelivery},
+		{rows: []string{"transactions-durable"}, run: transactions},
+		{rows: []string{"import-20k-citizens", "import-200k-citizens", "import-20k-citizens-told", "memory-import"}, run: imports},
+		{rows: []string{"read-p99", "read-at-p99"}, run: reads},
+		{rows: []string{"lapses-3000"}, run: lapses},
 	}
 }
 

@@ -35,6 +35,17 @@ func TestStrangers(t *testing.T) {
 				if strings.Contains(string(a.body), o.option) || strings.Contains(string(a.body), o.statement) {
 					t.Errorf("%s: got %s of another's, want nothing", target, a.body)
 				}
+			case op.id == "readAudit":
+				a := w.call("GET", target, w.theirs.token, "").want(200)
+				if !strings.Contains(string(a.body), `"records":0`) || strings.Contains(string(a.body), `"head"`) {
+					t.Errorf("%s: got %s of another's, want nothing", target, a.body)
+				}
+			case op.id == "readMailSender":
+				w.call("GET", target, w.theirs.token, "").want(404)
+			case op.id == "listEmailTemplates":
+				if a := w.call("GET", target, w.theirs.token, "").want(200); strings.Contains(string(a.body), "Merci") {
+					t.Errorf("%s: got %s of another's, want only what all have", target, a.body)
+				}
 			case op.method == "GET":
 				if n := len(w.call("GET", target, w.theirs.token, "").want(200).items()); n != 0 {
 					t.Errorf("%s: got %d items of another's, want none", target, n)
@@ -44,6 +55,9 @@ func TestStrangers(t *testing.T) {
 				t.Errorf("%s %s for another application: got %d, want 404", op.method, op.path, got)
 			}
 			continue
+		}
+		if op.id == "putEmailTemplate" || op.id == "previewEmailTemplate" {
+			continue // whose name is nobody's
 		}
 		walked++
 		// Neither a valid nor a faulty body tells whether it exists.

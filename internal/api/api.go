@@ -35,6 +35,8 @@ import (
 // kept it from trying; what the receiver made of it is in the trial.
 type Tester interface {
 	Test(ctx context.Context, e subscription.Endpoint) (delivery.Trial, error)
+	// TestMail sends a mail to an address by a mail sender.
+	TestMail(ctx context.Context, e subscription.Endpoint, to string) (delivery.Trial, error)
 }
 
 // Options join the face to the rooms behind it. All but Logger, Metrics and
@@ -43,6 +45,7 @@ type Options struct {
 	App     *app.App
 	Store   store.Reader
 	Check   subscription.URLCheck
+	Host    subscription.HostCheck // of mail servers
 	Tester  Tester
 	Sink    *sink.Sink
 	Ready   func(context.Context) error // nil: always ready

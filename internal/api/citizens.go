@@ -11,8 +11,8 @@ import (
 	"github.com/consentwire/consentwire/internal/store"
 )
 
-// citizenBody is a citizen without what is kept apart: the e-mail addresses,
-// which only a read of the one citizen shows.
+// citizenBody is a citizen without what only a read of the one citizen shows:
+// its links and parts, and the e-mail addresses, which are kept apart.
 type citizenBody struct {
 	CitizenID   string `json:"citizenId"`
 	ExternalRef string `json:"externalRef,omitempty"`
@@ -25,6 +25,7 @@ type citizenBody struct {
 type citizenDetailBody struct {
 	citizenBody
 	Emails []emailBody `json:"emails"`
+	tiesBody
 }
 
 type emailBody struct {
@@ -121,11 +122,11 @@ func (s *server) editCitizen(draft func(*body.Object, store.Citizen) app.Citizen
 func replaceCitizen(o *body.Object, _ store.Citizen) app.CitizenDraft { return readCitizen(o) }
 
 func (s *server) readCitizen(c *call) (reply, error) {
-	found, err := s.Store.Citizen(c.ctx(), c.app, permission.CitizenID(c.id()))
+	found, err := s.App.Tied(c.ctx(), c.app, permission.CitizenID(c.id()))
 	if err != nil {
 		return reply{}, err
 	}
-	out := citizenDetailBody{citizenOf(found), []emailBody{}}
+	out := citizenDetailBody{citizenOf(found.Citizen), []emailBody{}, tiesOf(found)}
 	for _, a := range found.Emails {
 		out.Emails = append(out.Emails, emailBody{a})
 	}

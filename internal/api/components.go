@@ -22,7 +22,7 @@ func eventTypes() []string {
 	for _, t := range event.Lifecycle() {
 		out = append(out, string(t))
 	}
-	for _, t := range []event.Type{event.PermissionsDelta, event.PermissionsEffective, event.CitizenEmail, event.WebhookStatusChanged} {
+	for _, t := range []event.Type{event.PermissionsDelta, event.PermissionsEffective, event.CitizenEmail, event.CitizenErased, event.WebhookStatusChanged} {
 		out = append(out, string(t))
 	}
 	return out
@@ -47,14 +47,19 @@ func components() []component {
 	cs = append(cs, errorComponents()...)
 	cs = append(cs, tokenComponents()...)
 	cs = append(cs, endpointComponents()...)
+	cs = append(cs, senderComponents()...)
+	cs = append(cs, templateComponents()...)
 	cs = append(cs, keyComponents()...)
 	cs = append(cs, consentComponents()...)
 	cs = append(cs, configurationComponents()...)
 	cs = append(cs, citizenComponents()...)
+	cs = append(cs, linkComponents()...)
 	cs = append(cs, permissionComponents()...)
 	cs = append(cs, importComponents()...)
 	cs = append(cs, receiptComponents()...)
 	cs = append(cs, lookBackComponents()...)
+	cs = append(cs, erasureComponents()...)
+	cs = append(cs, webhookComponents()...)
 	cs = append(cs, inspectorComponents()...)
 	cs = append(cs, applicationComponents()...)
 	return append(cs,
@@ -320,7 +325,7 @@ func keyComponents() []component {
 func lookBackComponents() []component {
 	delivery := []property{
 		must("deliveryId", str("").like("dlv_0hk6…")), must("eventId", str("Sent as `webhook-id`.").like("evt_06f3z8m1q4t7w0x2y5b8c1d4e7")),
-		may("subscriptionId", str("").like("sub_06f3z8m1q4t7w0x2y5b8c1d4e7")), may("interceptorId", str("")), must("type", str("").of(eventTypes()...)),
+		may("subscriptionId", str("").like("sub_06f3z8m1q4t7w0x2y5b8c1d4e7")), may("interceptorId", str("")), may("mailSenderId", str("")), must("type", str("").of(eventTypes()...)),
 		must("subject", str("").like("con_06f3z8m1q4t7w0x2y5b8c1d4e7")), must("sequence", integer("").like(2)), must("status", str("").of(statuses()...).like("delivered")),
 		must("attemptCount", integer("").like(1)), may("nextAttemptAt", instant("").like(nil)), may("deliveredAt", instant("")), may("reason", str("Of the last failure or of the end, in plain words.")),
 		must("createdAt", instant("")),
@@ -330,14 +335,16 @@ func lookBackComponents() []component {
 		{"Event", shown("",
 			must("eventId", str("").like("evt_06f3z8m1q4t7w0x2y5b8c1d4e7")), must("type", str("").of(eventTypes()...)), must("subject", str("What orders it: the ID of a consent or a citizen.").like("con_06f3z8m1q4t7w0x2y5b8c1d4e7")),
 			must("sequence", integer("The subject's own counter, from 1.").like(1)), must("applicationId", str("").like("app_06f3z8m1q4t7w0x2y5b8c1d4e7")),
-			must("occurredAt", instant("")), must("recordedAt", instant("")), must("body", anything("What is sent.")))},
+			must("occurredAt", instant("")), must("recordedAt", instant("")), must("body", anything("What is sent; null once it was erased.").orNull()),
+			may("erased", boolean("The person whom it is about was erased, and the body with them.")))},
 		{"EventStream", stream("Event")},
 		{"Delivery", shown("", delivery...)},
 		{"DeliveryStream", stream("Delivery")},
-		{"DeliveryDetail", shown("", append(delivery[:len(delivery):len(delivery)], must("attempts", list(ref("Attempt"))))...)},
+		{"DeliveryDetail", shown("", append(delivery[:len(delivery):len(delivery)], may("erased", boolean("The person whom it is about was erased: neither the body nor what was answered is kept.")),
+			must("attempts", list(ref("Attempt"))))...)},
 		{"Attempt", shown("",
 			must("attempt", integer("From 1; numbered on over replays.").like(1)), must("at", instant("")), must("durationMs", number("").like(12.5)),
-			may("status", integer("Of the answer, when there was one.").like(204)), must("step", step()), may("reason", str("In plain words.")),
+			may("status", integer("Of the answer, when there was one; of a mail, the server's reply code.").like(204)), must("step", step()), may("reason", str("In plain words.")),
 			must("request", ref("SentRequest")), may("response", ref("SentResponse")), may("token", ref("TokenExchange").saying("The request for a token that was made for this attempt.")))},
 		{"TokenExchange", shown("A request for a token and its answer, secrets and tokens masked.",
 			must("at", instant("")), must("durationMs", number("").like(12.5)), must("step", step()), may("reason", str("In plain words; absent when a token came.")),
@@ -353,8 +360,8 @@ func lookBackComponents() []component {
 				{"body", `{"access_token":"***","token_type":"Bearer","expires_in":3600}`},
 			}},
 		})},
-		{"SentRequest", shown("A request as it was sent, its secrets masked.",
-			must("method", str("").like("POST")), must("url", str("").like("https://my-subscription/updates")), must("headers", headers), must("body", str("").like("{}")))},
+		{"SentRequest", shown("A request as it was sent, its secrets masked. Of a mail: its header fields as a reader sees them, and the body of the event from which it was made.",
+			must("method", str("`SMTP` of a mail.").like("POST")), must("url", str("").like("https://my-subscription/updates")), must("headers", headers), must("body", str("").like("{}")))},
 		{"SentResponse", shown("What was answered.", must("status", integer("").like(204)), must("headers", headers), must("body", str("The first 4 KiB.").like("")))},
 	}
 }

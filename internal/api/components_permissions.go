@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/permission"
 )
@@ -109,7 +111,8 @@ func citizenComponents() []component {
 		{"CitizenPatch", taken("A merge patch (RFC 7396): null takes a member away.", may("externalRef", ref), may("citizenId", id),
 			may("emails", emails.orNull()), may("language", language.orNull()))},
 		{"Citizen", shown("", citizen...)},
-		{"CitizenDetail", shown("", append(citizen[:len(citizen):len(citizen)], must("emails", list(shown("", must("address", str("").like("person@example.org"))))))...)},
+		{"TiedCitizen", shown("", slices.Concat(citizen, tieProperties())...)},
+		{"CitizenDetail", shown("", slices.Concat(citizen, []property{must("emails", list(shown("", must("address", str("").like("person@example.org")))))}, tieProperties())...)},
 		{"CitizenStream", stream("Citizen")},
 	}
 }
@@ -157,12 +160,14 @@ func permissionComponents() []component {
 			may("permissionStatementId", key("The statement that was shown, by its ID.")), may("permissionStatementRef", key("By its reference.")),
 			may("channel", text("", permission.MaxChannel)), may("campaign", text("", permission.MaxChannel)),
 			may("recordedBy", text("A person of yours.", who)), may("recordedByName", text("", who)),
-			may("delegatedAuthorityId", text("Who acts for the citizen.", who)), may("delegatedAuthorityName", text("", who)))},
+			may("delegatedAuthorityId", text("Who acts for the citizen.", who)), may("delegatedAuthorityName", text("", who)),
+			may("sendReceipt", boolean("Asks for a mail that tells of the receipt, of the feed `citizen-emails`.").or(false)))},
 		{"Transaction", shown("", transaction...)},
 		{"HistoryEntry", shown("", append(transaction[:len(transaction):len(transaction)], must("told", list(ref("Delivery")).saying("Whom we told, and what came of it.")))...)},
 		{"HistoryStream", stream("HistoryEntry")},
 		{"Permissions", shown("A citizen's state.",
 			must("applicationId", str("").like("app_06f3z8m1q4t7w0x2y5b8c1d4e7")), must("citizenId", str("").like(exampleCitizen)), null("externalRef", "CRM-000771"),
+			may("mergedInto", shown("The citizen that this one became a part of: in the last that is told of it.", must("citizenId", str("")), null("externalRef", nil)).like(nil)),
 			must("permissions", list(shown("", must("transactionId", str("").like(exampleTxn)), must("optionType", option), must("optionId", str("").like(exampleOption)),
 				must("justification", str("").of(justifications()...)), must("state", str("Null: it lapsed or was reverted.").of(states()...).orNull()),
 				null("channel", "web"), null("campaign", "spring"), null("privacyPolicyId", "pol_06f3z8m1q4t7w0x2y5b8c1d4e7"), null("privacyPolicyRef", examplePolicy),

@@ -22,13 +22,15 @@ type eventBody struct {
 	ApplicationID string          `json:"applicationId"`
 	OccurredAt    string          `json:"occurredAt"`
 	RecordedAt    string          `json:"recordedAt"`
-	Body          json.RawMessage `json:"body"`
+	Body          json.RawMessage `json:"body"` // null: it was erased
+	Erased        bool            `json:"erased,omitempty"`
 }
 
 func eventOf(e event.Event) eventBody {
 	return eventBody{
 		EventID: e.ID, Type: string(e.Type), Subject: e.Subject, Sequence: e.Sequence, ApplicationID: e.Application,
 		OccurredAt: event.Format(e.OccurredAt), RecordedAt: event.Format(e.RecordedAt), Body: e.Body,
+		Erased: e.Erased,
 	}
 }
 
@@ -63,6 +65,7 @@ type deliveryBody struct {
 	EventID        string        `json:"eventId"`
 	SubscriptionID string        `json:"subscriptionId,omitempty"`
 	InterceptorID  string        `json:"interceptorId,omitempty"`
+	MailSenderID   string        `json:"mailSenderId,omitempty"`
 	Type           string        `json:"type"`
 	Subject        string        `json:"subject"`
 	Sequence       int64         `json:"sequence"`
@@ -72,6 +75,7 @@ type deliveryBody struct {
 	DeliveredAt    string        `json:"deliveredAt,omitempty"`
 	Reason         string        `json:"reason,omitempty"`
 	CreatedAt      string        `json:"createdAt"`
+	Erased         bool          `json:"erased,omitempty"`  // of one delivery only
 	Attempts       []attemptBody `json:"attempts,omitzero"` // of one delivery only
 }
 
@@ -110,9 +114,12 @@ func deliveryOf(v delivery.View) deliveryBody {
 		Status: string(v.Status), AttemptCount: v.AttemptCount, NextAttemptAt: when(v.NextAttemptAt),
 		DeliveredAt: when(v.DeliveredAt), Reason: v.Reason, CreatedAt: event.Format(v.CreatedAt),
 	}
-	if v.Interceptor {
+	switch {
+	case v.Interceptor:
 		b.InterceptorID = string(v.Endpoint)
-	} else {
+	case v.MailSender:
+		b.MailSenderID = string(v.Endpoint)
+	default:
 		b.SubscriptionID = string(v.Endpoint)
 	}
 	return b
@@ -120,6 +127,7 @@ func deliveryOf(v delivery.View) deliveryBody {
 
 func (s *server) detailOf(d delivery.Detail) deliveryBody {
 	b := deliveryOf(d.View)
+	b.Erased = len(d.Body) == 0
 	b.Attempts = []attemptBody{}
 	agent := delivery.UserAgent(s.Version)
 	for _, a := range d.Attempts {
@@ -137,14 +145,18 @@ func (s *server) listDeliveries(c *call) (reply, error) {
 		Status: delivery.Status(c.query["status"]), Subject: c.query["subject"], EventID: c.query["eventId"],
 		From: c.instant("from"), To: c.instant("to"), Limit: c.number("limit"), After: c.query["after"],
 	}
-	sub, in := c.query["subscriptionId"], c.query["interceptorId"]
-	switch {
-	case sub != "" && in != "":
-		return reply{}, fault.At(fault.Invalid, "foreign_parameter", "interceptorId", "Give subscriptionId or interceptorId, not both.")
-	case sub != "":
-		q.Endpoint, q.Style = subscription.ID(sub), subscription.Subscription
-	case in != "":
-		q.Endpoint, q.Style = subscription.ID(in), subscription.Interceptor
+	for _, p := range []struct {
+		name  string
+		style subscription.Style
+	}{{"subscriptionId", subscription.Subscription}, {"interceptorId", subscription.Interceptor}, {"mailSenderId", subscription.MailSender}} {
+		id := c.query[p.name]
+		switch {
+		case id == "":
+		case q.Endpoint != "":
+			return reply{}, fault.At(fault.Invalid, "foreign_parameter", p.name, "Give one of subscriptionId, interceptorId and mailSenderId.")
+		default:
+			q.Endpoint, q.Style = subscription.ID(id), p.style
+		}
 	}
 	if !q.From.IsZero() && !q.To.IsZero() && q.To.Before(q.From) {
 		return reply{}, fault.At(fault.Invalid, body.CodeInvalidValue, "to", "The end must not come before the beginning.")

@@ -37,6 +37,7 @@ func document(ops []operation, version string) []byte {
 		{"security", []object{{{schemeBearer, []string{}}}}},
 		{"tags", list},
 		{"paths", pathsOf(ops, byName(cs))},
+		{"webhooks", webhookNodes(byName(cs))},
 		{"components", object{
 			{"schemas", schemas},
 			{"securitySchemes", object{

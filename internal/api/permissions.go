@@ -1,13 +1,14 @@
 package api
 
 import (
-	"encoding/json"
+	"bytes"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/body"
+	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/permission"
@@ -100,6 +101,7 @@ func readTransaction(o *body.Object) (r permission.Request, named *string) {
 		Channel: o.OptStr("channel"), Campaign: o.OptStr("campaign"),
 		RecordedBy: o.OptStr("recordedBy"), RecordedName: o.OptStr("recordedByName"),
 		Authority: o.OptStr("delegatedAuthorityId"), AuthorityName: o.OptStr("delegatedAuthorityName"),
+		SendReceipt: o.Bool("sendReceipt", body.Optional),
 	}
 	for _, x := range o.Objects("changes", body.Optional) {
 		r.Changes = append(r.Changes, permission.ChangeDraft{
@@ -185,16 +187,15 @@ func (s *server) misshapen(c *call, o *body.Object, r permission.Request) error 
 	return further(o, fs)
 }
 
-// transactionLocation returns the path of the transaction in a stored answer,
-// empty when it cannot be told.
+// transactionLocation returns the path of the transaction in an answer of ours,
+// of which its ID is the first member; empty when it cannot be told.
 func transactionLocation(answer []byte) string {
-	var b struct {
-		ID string `json:"transactionId"`
-	}
-	if json.Unmarshal(answer, &b) != nil || b.ID == "" {
+	rest, is := bytes.CutPrefix(answer, []byte(`{"transactionId":"`))
+	id, _, ends := bytes.Cut(rest, []byte{'"'})
+	if !is || !ends || len(id) == 0 {
 		return ""
 	}
-	return "/v1/permissions/transactions/" + url.PathEscape(b.ID)
+	return "/v1/permissions/transactions/" + url.PathEscape(string(id))
 }
 
 func (s *server) readTransaction(c *call) (reply, error) {
@@ -265,38 +266,76 @@ func (s *server) history(c *call) (reply, error) {
 }
 
 // told returns the deliveries of the events that tell of each of a page of
-// transactions of one citizen.
+// transactions, in which one citizen and those merged into it are named. Events
+// about others, who were linked with it, are looked up one by one, until it is
+// known whom they are about.
 func (s *server) told(c *call, ts []permission.Transaction) (map[permission.TransactionID][]deliveryBody, error) {
 	out := make(map[permission.TransactionID][]deliveryBody)
 	if len(ts) == 0 {
 		return out, nil
 	}
 	of := make(map[string]permission.TransactionID)
-	first, last := ts[0].Origin.RecordedAt, ts[0].Origin.RecordedAt
+	asked, found := make(map[string]bool), make(map[string]bool)
+	q := store.DeliveryQuery{From: ts[0].Origin.RecordedAt, To: ts[0].Origin.RecordedAt, Limit: maxTold}
 	for _, t := range ts {
 		out[t.ID()] = []deliveryBody{}
 		for _, e := range t.Told {
 			of[e] = t.ID()
 		}
-		if at := t.Origin.RecordedAt; at.Before(first) {
-			first = at
-		} else if at.After(last) {
-			last = at
+		if at := t.Origin.RecordedAt; at.Before(q.From) {
+			q.From = at
+		} else if at.After(q.To) {
+			q.To = at
 		}
 	}
-	q := store.DeliveryQuery{Subject: string(ts[0].Citizen), From: first, To: last.Add(time.Millisecond), Limit: maxTold}
-	for {
-		vs, next, err := s.Store.Deliveries(c.ctx(), c.app, q)
-		if err != nil {
+	q.To = q.To.Add(time.Millisecond)
+	ask := func(subject string) error {
+		if asked[subject] {
+			return nil
+		}
+		asked[subject] = true
+		return s.deliveriesOf(c, q, subject, func(v delivery.View) {
+			if t, is := of[v.EventID]; is {
+				out[t], found[v.EventID] = append(out[t], deliveryOf(v)), true
+			}
+		})
+	}
+	for _, t := range ts {
+		if err := ask(string(t.Citizen)); err != nil {
 			return nil, err
 		}
-		for _, v := range vs {
-			if t, is := of[v.EventID]; is {
-				out[t] = append(out[t], deliveryOf(v))
+	}
+	for _, t := range ts {
+		for _, id := range t.Told {
+			if found[id] {
+				continue
+			}
+			e, err := s.Store.Event(c.ctx(), c.app, id)
+			if err == nil {
+				err = ask(e.Subject)
+			} else if fault.KindOf(err) == fault.NotFound {
+				err = nil
+			}
+			if err != nil {
+				return nil, err
 			}
 		}
+	}
+	return out, nil
+}
+
+// deliveriesOf calls fn for each delivery about a subject.
+func (s *server) deliveriesOf(c *call, q store.DeliveryQuery, subject string, fn func(delivery.View)) error {
+	for q.Subject = subject; ; {
+		vs, next, err := s.Store.Deliveries(c.ctx(), c.app, q)
+		if err != nil {
+			return err
+		}
+		for _, v := range vs {
+			fn(v)
+		}
 		if next == "" {
-			return out, nil
+			return nil
 		}
 		q.After = next
 	}

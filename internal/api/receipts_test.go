@@ -18,8 +18,14 @@ import (
 // nothing of ours.
 func (w *world) verified(a answered) bool {
 	w.t.Helper()
+	return w.signed(a, "Consentwire-Receipt-Signature")
+}
+
+// signed checks an answer by the signature in one of its headers.
+func (w *world) signed(a answered, name string) bool {
+	w.t.Helper()
 	b64 := base64.RawURLEncoding
-	header, sig, _ := strings.Cut(a.header.Get("Consentwire-Receipt-Signature"), "..")
+	header, sig, _ := strings.Cut(a.header.Get(name), "..")
 	raw, err := b64.DecodeString(header)
 	if err != nil {
 		w.t.Fatal(err)

@@ -149,8 +149,8 @@ func patchBody(schema string, examples ...example) *payload {
 	return &payload{schema: schema, media: []string{mediaJSON, mediaPatch}, examples: examples}
 }
 
-func optionalBody(schema string) *payload {
-	return &payload{schema: schema, media: []string{mediaJSON}, optional: true}
+func optionalBody(schema string, examples ...example) *payload {
+	return &payload{schema: schema, media: []string{mediaJSON}, optional: true, examples: examples}
 }
 
 func gives(status int, schema, text string) []answer {
@@ -162,6 +162,8 @@ const (
 	tagTokens        = "Access tokens"
 	tagInterceptors  = "Interceptors"
 	tagSubscriptions = "Subscriptions"
+	tagSender        = "Mail sender"
+	tagTemplates     = "Mail templates"
 	tagSigningKeys   = "Signing keys"
 	tagConsents      = "Consents"
 	tagConfiguration = "Configuration"
@@ -179,6 +181,8 @@ func tags() [][2]string {
 		{tagTokens, "Exchange a client ID and a client secret for an access token. Every other call carries it as `Authorization: Bearer <access_token>`."},
 		{tagInterceptors, "Register where the lifecycle events of consents go, by their type DATA or PAYMENT. Bodies arrive as `{\"event\",\"data\"}`."},
 		{tagSubscriptions, "Register where updates of a citizen's permissions and preferences go, or any listed event types, with the authentication that the receiver needs."},
+		{tagSender, "Let us send the mails to citizens: double opt-in, confirmations, reminders, receipts. An application has one mail sender; it hears what a `citizen-emails` subscription hears, and hands each mail over to a mail server (SMTP)."},
+		{tagTemplates, "What is written to citizens, by mail and language: our own texts, and those that you put in their place."},
 		{tagSigningKeys, "The Ed25519 key pairs that sign the deliveries of subscriptions with `\"signatures\":[\"v1\",\"v1a\"]`, beside each one's own secret. Receivers need only the public halves."},
 		{tagConsents, "Ask for a consent, decide on it, read it. Every change and its event are one commit; each consent ends exactly once."},
 		{tagConfiguration, "What citizens can be asked about: options (what, why and who), groups of them, preferences, the statements by which they are asked, the policies that they are shown. What a transaction refers to is archived, never deleted."},
@@ -197,14 +201,18 @@ func (s *server) operations() []operation {
 	ops = append(ops, s.tokenOperations()...)
 	ops = append(ops, s.interceptorOperations()...)
 	ops = append(ops, s.subscriptionOperations()...)
+	ops = append(ops, s.senderOperations()...)
+	ops = append(ops, s.templateOperations()...)
 	ops = append(ops, s.signingKeyOperations()...)
 	ops = append(ops, s.consentOperations()...)
 	ops = append(ops, s.configurationOperations()...)
 	ops = append(ops, s.citizenOperations()...)
+	ops = append(ops, s.linkOperations()...)
 	ops = append(ops, s.permissionOperations()...)
 	ops = append(ops, s.importOperations()...)
 	ops = append(ops, s.receiptOperations()...)
 	ops = append(ops, s.lookBackOperations()...)
+	ops = append(ops, s.erasureOperations()...)
 	ops = append(ops, s.inspectorOperations()...)
 	ops = append(ops, s.applicationOperations()...)
 	ops = append(ops, s.serverOperations()...)
@@ -246,7 +254,7 @@ const (
 		"At most 10 at once and then one every 6 seconds per endpoint."
 	textRotate = "The new secret is shown this once. Both sign for 24 hours, so that the receiver can change over without a gap."
 	textReplay = "Choose by `eventIds`, or by the time of recording: `from` (inside), `to` (outside) and optionally the delivery's `status`. " +
-		"Replayed deliveries keep body, `webhook-id` and sequence, carry `webhook-replay: true`, and go through their subject's live lane. What already waits is left out."
+		"Replayed deliveries keep body, `webhook-id` and sequence, carry `webhook-replay: true`, and go through their subject's live lane. What already waits is left out, and so is what was erased; an erased event in `eventIds` is refused."
 )
 
 func (s *server) interceptorOperations() []operation {
@@ -452,7 +460,7 @@ func (s *server) lookBackOperations() []operation {
 	return []operation{
 		{
 			id: "listEvents", method: "GET", path: "/v1/events", scope: application, tag: tagEvents,
-			summary: "List events", text: "In commit order. To catch up, go on with the last `eventId` seen as `after`: nothing can still appear behind it.",
+			summary: "List events", text: "In commit order. To catch up, go on with the last `eventId` seen as `after`: nothing can still appear behind it.\n\n" + textTypes() + "\n\n" + textErased,
 			query: []parameter{
 				filter("type", "A dotted name, or the interceptors' spelling."), filter("subject", "The ID of a consent or a citizen."),
 				streamLimit(), afterParam("The ID of the last event seen."),
@@ -461,13 +469,14 @@ func (s *server) lookBackOperations() []operation {
 		},
 		{
 			id: "readEvent", method: "GET", path: "/v1/events/{id}", scope: application, tag: tagEvents,
-			summary: "Read an event", answers: gives(200, "Event", "The event with its body, exactly as it is sent."), serve: s.readEvent,
+			summary: "Read an event", text: textErased,
+			answers: gives(200, "Event", "The event with its body, exactly as it is sent."), serve: s.readEvent,
 		},
 		{
 			id: "listDeliveries", method: "GET", path: "/v1/deliveries", scope: application, tag: tagEvents,
 			summary: "List deliveries", text: "Newest first, those of deleted endpoints included. A page may hold fewer than `limit`, even none, and still have a `next`.",
 			query: []parameter{
-				filter("subscriptionId", "Only to this subscription."), filter("interceptorId", "Only to this interceptor."),
+				filter("subscriptionId", "Only to this subscription."), filter("interceptorId", "Only to this interceptor."), filter("mailSenderId", "Only by this mail sender."),
 				choice("status", "Only these.", statuses()...), filter("subject", "Only about this consent or citizen."),
 				filter("eventId", "Only of this event."), moment("from", "Events recorded at this instant or later."), moment("to", "Events recorded before this instant."),
 				streamLimit(), afterParam(textAfter),
@@ -481,7 +490,7 @@ func (s *server) lookBackOperations() []operation {
 		},
 		{
 			id: "redeliver", method: "POST", path: "/v1/deliveries/{id}/redeliver", scope: application, tag: tagEvents, paramLen: maxDeliveryID,
-			summary: "Send a delivery again", text: "Now, if it waits for a retry; in a new round, if it has ended.", takes: optionalBody(""),
+			summary: "Send a delivery again", text: "Now, if it waits for a retry; in a new round, if it has ended. What was erased cannot be sent (`event_erased`).", takes: optionalBody(""),
 			answers: gives(202, "DeliveryDetail", "The delivery as it now is."), errors: []int{409, 429}, serve: s.redeliver,
 		},
 	}

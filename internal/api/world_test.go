@@ -61,6 +61,7 @@ type tenant struct{ application, clientID, clientSecret, token string }
 type tester struct {
 	mu    sync.Mutex
 	calls int
+	to    []string // of mails
 	trial delivery.Trial
 	err   error
 }
@@ -69,6 +70,14 @@ func (f *tester) Test(context.Context, subscription.Endpoint) (delivery.Trial, e
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
+	return f.trial, f.err
+}
+
+func (f *tester) TestMail(_ context.Context, _ subscription.Endpoint, to string) (delivery.Trial, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	f.to = append(f.to, to)
 	return f.trial, f.err
 }
 
@@ -151,12 +160,18 @@ func newWorld(t testing.TB) *world {
 	w.face = New(Options{
 		App: app.New(app.Options{
 			Store: st, Policy: consent.Policy{ApprovalTTL: time.Hour, ConsumptionTTL: 70 * time.Minute},
-			Operator: secret.New(operatorBearer), Keys: w.master,
+			Operator: secret.New(operatorBearer), Keys: w.master, PublicURL: url,
 		}),
 		Store: w.reader, Tester: w.tester,
 		Check: func(raw string) error {
 			if f := guard.CheckURL(raw); f != nil {
 				return fault.At(fault.Invalid, f.Code, "", f.Msg)
+			}
+			return nil
+		},
+		Host: func(host string, port int, plain bool) error {
+			if f := guard.CheckHost(host, uint16(port), plain); f != nil {
+				return fault.New(fault.Invalid, f.Code, f.Msg)
 			}
 			return nil
 		},
@@ -542,6 +557,8 @@ func (w *world) objects() objects {
 	o.policy = w.our("POST", "/v1/privacy-policies", `{"reference":"privacy-2026","url":"https://www.example.com/privacy"}`).want(201).text("privacyPolicyId")
 	recorded := w.our("POST", "/v1/permissions/transactions", granted).want(201)
 	o.recorded, o.citizen = recorded.text("transactionId"), recorded.text("citizenId")
+	w.our("PUT", "/v1/mail-sender", `{"host":"smtp.example.org","from":"privacy@example.org"}`).want(201)
+	w.our("PUT", "/v1/email-templates/receipt/fr", `{"subject":"Merci","text":"Merci","html":"Merci"}`).want(200)
 	o.imported = w.our("POST", "/v1/permissions/import", "{}", "Content-Type", mediaLines).want(200).text("importId")
 	return o
 }
@@ -566,7 +583,7 @@ func (o objects) path(op operation) string {
 	}
 	return strings.NewReplacer(
 		"{id}", id, "{subscriptionId}", o.subscription, "{bin}", o.bin, "{optionId}", o.option, "{groupId}", o.group, "{reference}", o.preference,
-		"{permissionStatementId}", o.statement, "{privacyPolicyId}", o.policy, "{citizenId}", o.citizen, "{transactionId}", o.recorded, "{importId}", o.imported,
+		"{template}", "receipt", "{language}", "fr", "{permissionStatementId}", o.statement, "{privacyPolicyId}", o.policy, "{citizenId}", o.citizen, "{transactionId}", o.recorded, "{importId}", o.imported,
 	).Replace(op.path)
 }
 

@@ -25,9 +25,11 @@ type App struct {
 	policy   consent.Policy
 	operator secret.Value
 	keys     KeyMaster
-	rotating sync.Mutex // held while the master key is rotated
+	public   func() string // nil: unknown
+	rotating sync.Mutex    // held while the master key is rotated
 	throttle *throttle
 	running  *running
+	auditing chan struct{} // of capacity 1: held while an audit runs
 }
 
 // Options configure an App.
@@ -36,6 +38,10 @@ type Options struct {
 	Policy   consent.Policy
 	Operator secret.Value // the operator's bearer; at least 32 characters
 	Keys     KeyMaster    // nil: this process cannot rotate the master key
+
+	// PublicURL is how the world reaches us. When it is nil nobody can be asked
+	// by a link: a transaction that needs such a mail fails.
+	PublicURL func() string
 }
 
 // New returns the use cases.
@@ -45,8 +51,10 @@ func New(o Options) *App {
 		policy:   o.Policy,
 		operator: o.Operator,
 		keys:     o.Keys,
+		public:   o.PublicURL,
 		throttle: newThrottle(),
 		running:  newRunning(),
+		auditing: make(chan struct{}, 1),
 	}
 }
 

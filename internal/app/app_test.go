@@ -65,7 +65,14 @@ func (w *world) open() {
 		}
 	})
 	w.store = storetest.NewFaulty(s)
-	w.App = app.New(app.Options{Store: w.store, Policy: ttls, Operator: operator})
+	w.App = w.over(w.store)
+}
+
+// over returns the use cases over a store.
+func (w *world) over(s store.Store) *app.App {
+	return app.New(app.Options{
+		Store: s, Policy: ttls, Operator: operator, PublicURL: func() string { return "https://consentwire.example/cw/" },
+	})
 }
 
 // restart closes the store and opens the same data again.

@@ -57,7 +57,7 @@ func (d CitizenDraft) apply(cur store.Citizen) (store.Citizen, []fault.Field) {
 			add("/citizenId", permission.CodeInvalidValue,
 				"The ID is made of the letters A to Z, digits and -._~:@, and does not begin as the ID of something else here.")
 		}
-	case *d.ID != string(cur.ID):
+	case !isOf(cur, permission.CitizenID(*d.ID)):
 		add("/citizenId", permission.CodeImmutable, "It names the citizen and never changes.")
 	}
 
@@ -73,6 +73,8 @@ func (d CitizenDraft) apply(cur store.Citizen) (store.Citizen, []fault.Field) {
 			add("/externalRef", permission.CodeInvalidCharacter, "The text must be valid UTF-8 without control characters.")
 		case strings.TrimSpace(*d.ExternalRef) != *d.ExternalRef || *d.ExternalRef == "." || *d.ExternalRef == "..":
 			add("/externalRef", permission.CodeInvalidValue, `It must not begin or end with white space, nor be "." or "..".`)
+		case goesBy(cur, *d.ExternalRef):
+			next.ExternalRef = cur.ExternalRef // the name of one that was merged into it is no new name
 		}
 	}
 
@@ -118,7 +120,7 @@ func (d CitizenDraft) Check(cur store.Citizen) []fault.Field {
 // and is sent in a header, so it is plain, and never that of a consent or of
 // an endpoint, with whose events the citizen's would be mixed.
 func isCitizenID(s string) bool {
-	for _, kind := range []string{id.Consent, id.Interceptor, id.Subscription} {
+	for _, kind := range []string{id.Consent, id.Interceptor, id.Subscription, id.Sender} {
 		if strings.HasPrefix(s, kind+"_") {
 			return false
 		}
@@ -167,7 +169,8 @@ func (a *App) CreateCitizen(ctx context.Context, app access.ID, d CitizenDraft) 
 
 // EditCitizen replaces what an owner may write on a citizen. edit is given the
 // citizen as it stands and returns what its owner wants; it may be called again
-// and must be a function of its argument.
+// and must be a function of its argument. One that was merged into another is
+// that other; by the names of it the other is not renamed.
 //
 // Errors: fault.NotFound; fault.Invalid for the draft's shape; fault.Conflict
 // "external_ref_taken".
@@ -192,7 +195,9 @@ func (a *App) EditCitizen(ctx context.Context, app access.ID, cid permission.Cit
 		}
 		c.Version, c.UpdatedAt = cur.Version+1, at
 		out = c
-		return tx.PutCitizen(c)
+		u := a.follow(tx, cur, at)
+		u.citizen = c
+		return u.put(nil)
 	})
 	if err != nil {
 		return store.Citizen{}, err
@@ -228,11 +233,14 @@ func (a *App) Permissions(ctx context.Context, app access.ID, by CitizenKey, at 
 	case !at.Before(c.Standing.AsOf):
 		return c, c.Standing.Effective(at), nil // nothing was recorded since
 	}
-	history, err := a.store.Transactions(ctx, app, c.ID)
+	past, tail, err := a.store.Past(ctx, app, c.ID, at)
+	if err == nil && past.Citizen != c.ID { // it was merged meanwhile
+		c, err = a.store.Citizen(ctx, app, past.Citizen)
+	}
 	if err != nil {
 		return store.Citizen{}, permission.View{}, err
 	}
-	return c, permission.AsRecorded(history, at), nil
+	return c, permission.Replay(past.Standing, tail, at), nil
 }
 
 func (a *App) citizen(ctx context.Context, app access.ID, by CitizenKey) (store.Citizen, error) {
@@ -243,10 +251,22 @@ func (a *App) citizen(ctx context.Context, app access.ID, by CitizenKey) (store.
 		return a.store.CitizenByRef(ctx, app, by.ExternalRef)
 	}
 	c, err := a.store.Citizen(ctx, app, by.ID)
-	if err == nil && by.ExternalRef != "" && c.ExternalRef != by.ExternalRef {
+	if err == nil && by.ExternalRef != "" && !goesBy(c, by.ExternalRef) {
 		return store.Citizen{}, errTwoCitizens("externalRef")
 	}
 	return c, err
+}
+
+// isOf tells whether an ID names a citizen: it is its own, or that of one who
+// was merged into it.
+func isOf(c store.Citizen, cid permission.CitizenID) bool {
+	return c.ID == cid || slices.ContainsFunc(c.Merged, func(m store.Merged) bool { return m.ID == cid })
+}
+
+// goesBy tells whether an external reference names a citizen, as isOf does.
+func goesBy(c store.Citizen, externalRef string) bool {
+	return externalRef != "" && (c.ExternalRef == externalRef ||
+		slices.ContainsFunc(c.Merged, func(m store.Merged) bool { return m.ExternalRef == externalRef }))
 }
 
 func errTwoCitizens(path string) error {

@@ -205,15 +205,15 @@ func TestPermissions(t *testing.T) {
 		// What is ahead has not happened yet, however far clocks differ.
 		c.ValidUntil = ptr(time.Now().Add(time.Minute))
 		w.record(by("crm-1", c))
-		calls := w.store.Calls()["Transactions"]
+		calls := w.store.Calls()["Past"]
 		if got := at(10*time.Hour + permission.MaxAhead); got != mailing+"=GRANTED" {
 			t.Errorf("before the end: got %q, want it granted", got)
 		}
 		if got := at(10 * time.Hour); got != mailing+"=GRANTED" {
 			t.Errorf("when it was recorded: got %q, want it granted", got)
 		}
-		if n := w.store.Calls()["Transactions"] - calls; n != 0 {
-			t.Errorf("the history was read %d times for a state that is the present one, want 0", n)
+		if n := w.store.Calls()["Past"] - calls; n != 0 {
+			t.Errorf("the past was read %d times for a state that is the present one, want 0", n)
 		}
 
 		refused := []struct {

@@ -56,7 +56,7 @@ func (a *App) CreateConsent(ctx context.Context, app access.ID, r consent.Reques
 		if out, err = render(c); err != nil {
 			return err
 		}
-		return o.keep(tx, out)
+		return o.keep(tx, string(cid), out)
 	})
 	if err == nil {
 		err = refused

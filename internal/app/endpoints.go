@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/delivery"
@@ -25,40 +26,47 @@ const MaxEndpoints = 10_000
 // Errors: fault.Conflict "interceptor_exists" for the same URL and feed again
 // (interceptors only); fault.Conflict "too_many_endpoints".
 func (a *App) CreateEndpoint(ctx context.Context, app access.ID, e subscription.Endpoint) (subscription.Endpoint, error) {
-	at := now()
 	kind := id.Subscription
 	if e.Style == subscription.Interceptor {
 		kind = id.Interceptor
 	}
-	e.ID, e.Application, e.Version = subscription.ID(id.New(kind)), string(app), 1
-	e.CreatedAt, e.UpdatedAt, e.StatusSince = at, at, at
+	e.ID = subscription.ID(id.New(kind))
 	e.SigningSecrets = []subscription.SigningSecret{{Secret: newSigningSecret()}}
-	err := a.update(ctx, func(tx store.Tx) error {
-		if _, err := tx.Application(app); err != nil {
-			return err
-		}
-		if err := unique(tx, app, e); err != nil {
-			return err
-		}
-		n, err := tx.CountEndpoints(app)
-		if err != nil {
-			return err
-		}
-		if n >= MaxEndpoints {
-			return fault.New(fault.Conflict, "too_many_endpoints", fmt.Sprintf("The application has %d endpoints, the most it may have; delete one first.", n))
-		}
-		if err := needKey(tx, app, e, at); err != nil {
-			return err
-		}
-		if err := tx.PutEndpoint(e, shown(e)); err != nil {
-			return err
-		}
-		if e.Status == subscription.Paused {
-			return tx.Discard(app, e.ID, at)
-		}
-		return nil
+	at := now()
+	err := a.update(ctx, func(tx store.Tx) (err error) {
+		e, err = create(tx, app, e, at)
+		return err
 	})
 	return e, err
+}
+
+// create registers an endpoint that has its ID and its secrets.
+func create(tx store.Tx, app access.ID, e subscription.Endpoint, at time.Time) (subscription.Endpoint, error) {
+	e.Application, e.Version = string(app), 1
+	e.CreatedAt, e.UpdatedAt, e.StatusSince = at, at, at
+	if _, err := tx.Application(app); err != nil {
+		return e, err
+	}
+	if err := unique(tx, app, e); err != nil {
+		return e, err
+	}
+	n, err := tx.CountEndpoints(app)
+	if err != nil {
+		return e, err
+	}
+	if n >= MaxEndpoints {
+		return e, fault.New(fault.Conflict, "too_many_endpoints", fmt.Sprintf("The application has %d endpoints, the most it may have; delete one first.", n))
+	}
+	if err := needKey(tx, app, e, at); err != nil {
+		return e, err
+	}
+	if err := tx.PutEndpoint(e, shown(e)); err != nil {
+		return e, err
+	}
+	if e.Status == subscription.Paused {
+		return e, tx.Discard(app, e.ID, at)
+	}
+	return e, nil
 }
 
 // Edit is what an owner asks of an endpoint.
@@ -86,59 +94,65 @@ func (a *App) EditEndpoint(ctx context.Context, app access.ID, style subscriptio
 		if err != nil {
 			return err
 		}
-		e := want.Endpoint
-		e.ID, e.Application, e.Style = cur.ID, cur.Application, cur.Style
-		e.CreatedAt, e.SigningSecrets = cur.CreatedAt, cur.SigningSecrets
-		e.Version, e.UpdatedAt = cur.Version+1, at
-		asked := e.Status
-		e.Status, e.StatusReason, e.StatusSince = cur.Status, cur.StatusReason, cur.StatusSince
-		if err := unique(tx, app, e); err != nil {
-			return err
-		}
-
-		var after func() error
-		switch {
-		case asked == cur.Status:
-		case asked == subscription.Active:
-			e.Status, e.StatusReason, e.StatusSince = subscription.Active, "", at
-			after = func() error { return tx.Resume(app, e.ID, at) }
-		case cur.Status == subscription.Active, want.Discard:
-			e.Status, e.StatusReason, e.StatusSince = subscription.Paused, "", at
-			after = func() error { return tx.Discard(app, e.ID, at) }
-		}
-		out = e
-		if err := needKey(tx, app, e, at); err != nil {
-			return err
-		}
-		if err := tx.PutEndpoint(e, shown(e)); err != nil {
-			return err
-		}
-		if cur.ManagesToken() && !cur.KeepsToken(e) {
-			if err := tx.ForgetToken(app, e.ID); err != nil {
-				return err
-			}
-		}
-		if after != nil {
-			if err := after(); err != nil {
-				return err
-			}
-		}
-		if cur.Status == subscription.Suspended && e.Status != subscription.Suspended {
-			return tx.Publish(stamp(app, at, []event.Event{subscription.StatusChanged(e, cur.Status, at)})...)
-		}
-		return nil
+		out, err = change(tx, app, cur, want, at)
+		return err
 	})
 	return out, err
+}
+
+// change writes what an owner wants of an endpoint as it stands.
+func change(tx store.Tx, app access.ID, cur subscription.Endpoint, want Edit, at time.Time) (subscription.Endpoint, error) {
+	e := want.Endpoint
+	e.ID, e.Application, e.Style = cur.ID, cur.Application, cur.Style
+	e.CreatedAt, e.SigningSecrets = cur.CreatedAt, cur.SigningSecrets
+	e.Version, e.UpdatedAt = cur.Version+1, at
+	asked := e.Status
+	e.Status, e.StatusReason, e.StatusSince = cur.Status, cur.StatusReason, cur.StatusSince
+	if err := unique(tx, app, e); err != nil {
+		return e, err
+	}
+
+	var after func() error
+	switch {
+	case asked == cur.Status:
+	case asked == subscription.Active:
+		e.Status, e.StatusReason, e.StatusSince = subscription.Active, "", at
+		after = func() error { return tx.Resume(app, e.ID, at) }
+	case cur.Status == subscription.Active, want.Discard:
+		e.Status, e.StatusReason, e.StatusSince = subscription.Paused, "", at
+		after = func() error { return tx.Discard(app, e.ID, at) }
+	}
+	if err := needKey(tx, app, e, at); err != nil {
+		return e, err
+	}
+	if err := tx.PutEndpoint(e, shown(e)); err != nil {
+		return e, err
+	}
+	if cur.ManagesToken() && !cur.KeepsToken(e) {
+		if err := tx.ForgetToken(app, e.ID); err != nil {
+			return e, err
+		}
+	}
+	if after != nil {
+		if err := after(); err != nil {
+			return e, err
+		}
+	}
+	if cur.Status == subscription.Suspended && e.Status != subscription.Suspended {
+		return e, tx.Publish(stamp(app, at, []event.Event{subscription.StatusChanged(e, cur.Status, at)})...)
+	}
+	return e, nil
 }
 
 // DeleteEndpoint removes an endpoint; what waits for it is cancelled.
 func (a *App) DeleteEndpoint(ctx context.Context, app access.ID, style subscription.Style, eid subscription.ID) error {
 	at := now()
 	return a.update(ctx, func(tx store.Tx) error {
-		if _, err := tx.Endpoint(app, style, eid); err != nil {
+		e, err := tx.Endpoint(app, style, eid)
+		if err != nil {
 			return err
 		}
-		return tx.DeleteEndpoint(app, eid, at)
+		return tx.DeleteEndpoint(app, e.ID, at)
 	})
 }
 
@@ -181,12 +195,12 @@ func (a *App) Replay(ctx context.Context, app access.ID, style subscription.Styl
 	if e.Status == subscription.Paused {
 		return Replayed{}, errPaused()
 	}
-	seqs, stale, err := a.store.ReplaySelection(ctx, app, eid, r.ReplayQuery)
+	seqs, stale, err := a.store.ReplaySelection(ctx, app, e.ID, r.ReplayQuery)
 	if err != nil {
 		return Replayed{}, err
 	}
 	job := delivery.Replay{
-		ID: id.New(id.Replay), Endpoint: delivery.Endpoint(eid), Seqs: seqs,
+		ID: id.New(id.Replay), Endpoint: delivery.Endpoint(e.ID), Seqs: seqs,
 		IncludeStale: r.IncludeStale, CreatedAt: now(),
 	}
 	out := Replayed{ID: job.ID, Count: len(seqs), Stale: stale}
@@ -200,15 +214,22 @@ func (a *App) Replay(ctx context.Context, app access.ID, style subscription.Styl
 // round if it has ended.
 //
 // Errors: fault.Conflict "delivery_waiting" when it has not been tried yet and
-// is on its way, "endpoint_paused", "endpoint_suspended", "endpoint_deleted".
+// is on its way, "event_erased" when the person it is about was erased,
+// "endpoint_paused", "endpoint_suspended", "endpoint_deleted".
 func (a *App) Redeliver(ctx context.Context, app access.ID, deliveryID string) (delivery.Detail, error) {
 	d, err := a.store.Delivery(ctx, app, deliveryID)
 	if err != nil {
 		return d, err
 	}
+	if len(d.Body) == 0 {
+		return d, fault.New(fault.Conflict, "event_erased", "The person whom this delivery is about was erased; nothing is left to be sent.")
+	}
 	style := subscription.Subscription
-	if d.Interceptor {
+	switch {
+	case d.Interceptor:
 		style = subscription.Interceptor
+	case d.MailSender:
+		style = subscription.MailSender
 	}
 	e, err := a.store.Endpoint(ctx, app, style, subscription.ID(d.Endpoint))
 	switch {

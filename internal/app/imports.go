@@ -394,7 +394,7 @@ func (i *importing) record(ctx context.Context, was store.Import, b batch) (stor
 		if err != nil {
 			return err
 		}
-		p, err := meet(tx, was.Application, at, was.Silent, b.lines)
+		p, err := i.meet(tx, was.Application, at, was.Silent, b.lines)
 		if err != nil {
 			return err
 		}
@@ -434,6 +434,7 @@ func (i *importing) record(ctx context.Context, was store.Import, b batch) (stor
 
 // people are the citizens of a batch.
 type people struct {
+	a       *App
 	tx      store.Tx
 	app     access.ID
 	at      time.Time
@@ -441,11 +442,12 @@ type people struct {
 	byID    map[permission.CitizenID]*updates
 	byRef   map[string]*updates
 	changed []*updates // in the order of their first change
+	words   words
 }
 
 // meet reads all citizens that the lines name.
-func meet(tx store.Tx, app access.ID, at time.Time, silent bool, lines []importLine) (*people, error) {
-	p := &people{tx: tx, app: app, at: at, silent: silent, byID: map[permission.CitizenID]*updates{}, byRef: map[string]*updates{}}
+func (a *App) meet(tx store.Tx, app access.ID, at time.Time, silent bool, lines []importLine) (*people, error) {
+	p := &people{a: a, tx: tx, app: app, at: at, silent: silent, byID: map[permission.CitizenID]*updates{}, byRef: map[string]*updates{}}
 	var ids []permission.CitizenID
 	var refs []string
 	for _, l := range lines {
@@ -470,19 +472,50 @@ func meet(tx store.Tx, app access.ID, at time.Time, silent bool, lines []importL
 			p.add(p.follow(c))
 		}
 	}
+	for _, c := range cs {
+		if c.Group != "" && p.byID[c.ID].linked == nil {
+			if err := p.gather(c.Group); err != nil {
+				return nil, err
+			}
+		}
+	}
 	return p, nil
 }
 
+// gather meets the citizens of a group, of whom some are here already.
+func (p *people) gather(group string) error {
+	cs, err := p.tx.Linked(p.app, group)
+	if err != nil {
+		return err
+	}
+	var all []*updates
+	for _, c := range cs {
+		if p.byID[c.ID] == nil {
+			p.add(p.follow(c))
+		}
+		all = append(all, p.byID[c.ID])
+	}
+	tie(all)
+	return nil
+}
+
 func (p *people) follow(c store.Citizen) *updates {
-	u := follow(p.tx, c, p.at)
-	u.silent = p.silent
+	u := p.a.follow(p.tx, c, p.at)
+	u.silent, u.words = p.silent, &p.words
 	return u
 }
 
+// add makes a citizen known by all its names.
 func (p *people) add(u *updates) {
 	p.byID[u.citizen.ID] = u
 	if u.citizen.ExternalRef != "" {
 		p.byRef[u.citizen.ExternalRef] = u
+	}
+	for _, m := range u.citizen.Merged {
+		p.byID[m.ID] = u
+		if m.ExternalRef != "" {
+			p.byRef[m.ExternalRef] = u
+		}
 	}
 }
 
@@ -521,11 +554,19 @@ func (p *people) record(l importLine, caller Caller, c *permission.Catalogue, us
 	if fresh {
 		p.add(u)
 	}
+	p.change(u)
+	for _, o := range u.linked {
+		p.change(o)
+	}
+	return t, nil
+}
+
+// change notes that a citizen is to be written.
+func (p *people) change(u *updates) {
 	if !u.changed {
 		u.changed = true
 		p.changed = append(p.changed, u)
 	}
-	return t, nil
 }
 
 // put writes everybody who changed, and the transactions that did it.
@@ -536,7 +577,15 @@ func (p *people) put(ts []permission.Transaction) error {
 		cs[i] = u.citizen
 		evts = append(evts, stamp(p.app, u.at, u.events)...)
 	}
-	return p.tx.PutRecorded(p.app, cs, ts, evts...)
+	if err := p.tx.PutRecorded(p.app, cs, ts, evts...); err != nil {
+		return err
+	}
+	for _, u := range p.changed {
+		if err := u.checkpoint(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lines reads lines one by one.

@@ -74,13 +74,14 @@ func (o once) answer(tx store.Tx) (prev Answer, again bool, err error) {
 	return Answer{Status: i.Status, Body: i.Response}, true, nil
 }
 
-// keep stores the answer for repeats within IdempotencyLife.
-func (o once) keep(tx store.Tx, a Answer) error {
+// keep stores the answer for repeats within IdempotencyLife. subject is whom it
+// is about: it goes when that one is erased.
+func (o once) keep(tx store.Tx, subject string, a Answer) error {
 	if o.key == "" {
 		return nil
 	}
 	return tx.PutIdempotent(o.app, store.Idempotent{
-		Key: o.key, Route: o.route, Request: o.request,
+		Key: o.key, Route: o.route, Request: o.request, Subject: subject,
 		Status: a.Status, Response: a.Body, ExpiresAt: o.at.Add(IdempotencyLife),
 	}, o.at)
 }

@@ -9,9 +9,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/storetest"
+	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/internal/sweep"
 )
 
@@ -188,4 +192,116 @@ func TestAdvanceDue_moreThanABatch(t *testing.T) {
 			t.Errorf("%d citizens lapsed, want %d", len(lapsed), n)
 		}
 	})
+}
+
+// listing is a store in which something happens between a list of those who
+// are due and what becomes of them.
+type listing struct {
+	*storetest.Faulty
+	behind  func() // called once; nil: nothing happens
+	log     func() int
+	batches []int // by how much each transaction made the log grow
+}
+
+func (s *listing) DueCitizens(ctx context.Context, now time.Time, limit int) ([]store.CitizenRef, error) {
+	due, err := s.Faulty.DueCitizens(ctx, now, limit)
+	if fn := s.behind; fn != nil {
+		s.behind = nil
+		fn()
+	}
+	return due, err
+}
+
+func (s *listing) Update(ctx context.Context, fn func(store.Tx) error) error {
+	before := s.log()
+	err := s.Faulty.Update(ctx, fn)
+	s.batches = append(s.batches, s.log()-before)
+	return err
+}
+
+// TestAdvanceDue_turns: what lapses at one instant is written in parts, so that
+// others have their turn between them.
+func TestAdvanceDue_turns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.configure()
+		w.hear(subscription.EffectivePermission)
+		const n, most = 450, 100
+		var lines []string
+		for i := range n {
+			lines = append(lines, fmt.Sprintf(`{"externalRef":"crm-%d","changes":[{"optionId":%q,"justification":"consent","state":"GRANTED","validUntil":%q}]}`,
+				i, mailing, event.Format(time.Now().Add(time.Hour))))
+		}
+		if _, err := w.bring(app.ImportRequest{Silent: true}, lines...); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		s := &listing{Faulty: w.store, log: func() int { return len(w.events(w.app)) }}
+		if next, err := w.over(s).AdvanceDue(w.ctx); err != nil || !next.IsZero() {
+			t.Errorf("got the next lapse %s, %v, want none", next, err)
+		}
+		all := 0
+		for _, b := range s.batches {
+			all += b
+			if b > most {
+				t.Errorf("a transaction let %d citizens lapse, want at most %d", b, most)
+			}
+		}
+		if all != n {
+			t.Errorf("%d citizens lapsed, want %d", all, n)
+		}
+	})
+}
+
+// TestAdvanceDue_meanwhile: those who are due may go, or lapse by another hand,
+// before their turn comes.
+func TestAdvanceDue_meanwhile(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name      string
+		meanwhile func(w *world, other access.ID)
+		want      []string // told to the application that stays, at the instant
+	}{
+		{"nothing happens", func(*world, access.ID) {}, []string{"delta mailing=null", "effective mailing=null"}},
+		{"another application is deleted", func(w *world, other access.ID) {
+			wantNone(w.t, w.DeleteApplication(w.ctx, other))
+		}, []string{"delta mailing=null", "effective mailing=null"}},
+		{"another one does it all", func(w *world, _ access.ID) {
+			_, err := w.AdvanceDue(w.ctx)
+			wantNone(w.t, err)
+		}, []string{"delta mailing=null", "effective mailing=null"}},
+		{"the citizen denies it", func(w *world, _ access.ID) {
+			w.record(by("crm-1", change(mailing, permission.Denied)))
+		}, []string{"delta mailing=null", "effective mailing=null", "delta mailing=DENIED", "effective mailing=DENIED"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				stays := w.app
+				other, _, _ := w.application("Shop")
+				until := time.Now().UTC().Add(time.Hour)
+				for _, w.app = range []access.ID{other, stays} {
+					w.configure()
+					w.hearAll()
+					c := change(mailing, permission.Granted)
+					c.ValidUntil = &until
+					w.record(by("crm-1", c))
+				}
+				time.Sleep(time.Hour + time.Minute)
+				s := &listing{Faulty: w.store, behind: func() { tt.meanwhile(w, other) }, log: func() int { return 0 }}
+				if next, err := w.over(s).AdvanceDue(w.ctx); err != nil || !next.IsZero() {
+					t.Errorf("got the next lapse %s, %v, want none", next, err)
+				}
+				w.wantTold(append([]string{"delta mailing=GRANTED", "effective mailing=GRANTED"}, tt.want...)...)
+				for i, e := range w.events(w.app) {
+					if i == 2 || i == 3 {
+						w.wantAt(e, until, time.Now())
+					}
+				}
+			})
+		})
+	}
 }

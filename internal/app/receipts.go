@@ -30,16 +30,23 @@ func (a *App) Receipt(ctx context.Context, app access.ID, tid permission.Transac
 	if err != nil {
 		return Receipt{}, err
 	}
+	b := r.Body(f)
+	s, err := a.sign(ctx, app, b)
+	return Receipt{b, s}, err
+}
+
+// sign returns a detached JWS over a document by the application's current key
+// pair.
+func (a *App) sign(ctx context.Context, app access.ID, document []byte) (string, error) {
 	k, err := a.signingKey(ctx, app)
 	if err != nil {
-		return Receipt{}, err
+		return "", err
 	}
 	private, err := signature.ParsePrivateKey(k.PrivateKey.Reveal())
 	if err != nil {
-		return Receipt{}, err
+		return "", err
 	}
-	b := r.Body(f)
-	return Receipt{b, private.DetachedJWS(k.ID, b)}, nil
+	return private.DetachedJWS(k.ID, document), nil
 }
 
 // receipt gathers what the receipt of a transaction tells.

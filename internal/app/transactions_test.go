@@ -272,7 +272,7 @@ func TestRecord_feedsInUse(t *testing.T) {
 		{"nobody ever asked", func(*world) {}, nil},
 		{"receipts", func(w *world) { w.hear(subscription.ConsentReceipts) }, []string{"delta mailing=GRANTED"}},
 		{"full states", func(w *world) { w.hear(subscription.EffectivePermission) }, []string{"effective mailing=GRANTED"}},
-		{"mails only", func(w *world) { w.hear(subscription.CitizenEmails) }, nil},
+		{"mails only", func(w *world) { w.hear(subscription.CitizenEmails) }, []string{"citizen.email"}},
 		{"a subscription to consents counts by its update type", func(w *world) { w.register(operations()) }, []string{"effective mailing=GRANTED"}},
 		{
 			"a paused one counts", func(w *world) { w.set(w.hear(subscription.ConsentReceipts), subscription.Paused, false) },
@@ -684,28 +684,29 @@ var writes = []struct {
 	do     func(*world) error
 	repeat string // the code of a repeat that comes after it took effect; empty: it passes
 	trace  func(*world) string
+	given  func(*world) // what the world has besides; nil: nothing
 }{
 	{
 		"record", func(w *world) error {
 			_, err := w.Record(w.ctx, w.app, caller, by("crm-new", change(research, permission.Granted)), app.Keyed{Key: "k", Route: "r"}, showRecorded)
 			return err
-		}, "", (*world).traceLog,
+		}, "", (*world).traceLog, nil,
 	},
 	{
 		"revert", func(w *world) error {
 			c, _ := w.now("crm-1")
 			_, err := w.RevertTransaction(w.ctx, w.app, caller, w.history(c.ID)[0].ID())
 			return err
-		}, "transaction_reverted", (*world).traceLog,
+		}, "transaction_reverted", (*world).traceLog, nil,
 	},
 	{
-		"advance", func(w *world) error { _, err := w.AdvanceDue(w.ctx); return err }, "", (*world).traceLog,
+		"advance", func(w *world) error { _, err := w.AdvanceDue(w.ctx); return err }, "", (*world).traceLog, nil,
 	},
 	{
 		"create a citizen", func(w *world) error {
 			_, err := w.CreateCitizen(w.ctx, w.app, app.CitizenDraft{ExternalRef: ptr("crm-2")})
 			return err
-		}, "external_ref_taken", (*world).traceCitizens,
+		}, "external_ref_taken", (*world).traceCitizens, nil,
 	},
 	{
 		"edit a citizen", func(w *world) error {
@@ -714,29 +715,53 @@ var writes = []struct {
 				return app.CitizenDraft{ExternalRef: ptr("crm-1"), Emails: []string{"ana@example.org"}}, nil
 			})
 			return err
-		}, "", (*world).traceCitizens,
+		}, "", (*world).traceCitizens, nil,
+	},
+	{
+		"link", func(w *world) error {
+			_, err := w.Link(w.ctx, w.app, w.citizenID("crm-1"), ref("crm-2"))
+			return err
+		}, "", (*world).traceLinks, (*world).second,
+	},
+	{
+		"unlink", func(w *world) error {
+			_, err := w.Unlink(w.ctx, w.app, w.citizenID("crm-1"), ref("crm-2"))
+			return err
+		}, app.CodeNotLinked, (*world).traceLinks, (*world).linkedSecond,
+	},
+	{
+		"merge", func(w *world) error {
+			_, err := w.Merge(w.ctx, w.app, w.citizenID("crm-1"), ref("crm-2"))
+			return err
+		}, "", (*world).traceLinks, (*world).second,
+	},
+	{
+		"record for one who is linked", func(w *world) error {
+			_, err := w.Record(w.ctx, w.app, caller, by("crm-1", change(research, permission.Granted)), app.Keyed{Key: "k", Route: "r"}, showRecorded)
+			return err
+		}, "", (*world).traceLinks, (*world).linkedSecond,
 	},
 	{
 		"make an option", func(w *world) error { _, err := w.PutOption(w.ctx, w.app, "", optionDraft("opt-new")); return err },
-		"reference_taken", (*world).traceCatalogue,
+		"reference_taken", (*world).traceCatalogue, nil,
 	},
 	{
 		"change a statement", func(w *world) error {
 			_, err := w.PutStatement(w.ctx, w.app, w.catalogue().Statements()[0].ID, statementDraft("ask", "May we please?"))
 			return err
-		}, "", (*world).traceCatalogue,
+		}, "", (*world).traceCatalogue, nil,
 	},
 	{
 		"remove an option", func(w *world) error {
 			_, err := w.RemoveConfiguration(w.ctx, w.app, store.Option, research)
 			return err
-		}, "not_found", (*world).traceCatalogue,
+		}, "not_found", (*world).traceCatalogue, nil,
 	},
 	{
 		"archive an option", func(w *world) error {
 			_, err := w.RemoveConfiguration(w.ctx, w.app, store.Option, mailing)
 			return err
-		}, "", (*world).traceCatalogue,
+		}, "", (*world).traceCatalogue, nil,
 	},
 }
 
@@ -760,6 +785,41 @@ func (w *world) traceCitizens() string {
 	var b strings.Builder
 	for _, c := range page {
 		fmt.Fprintln(&b, c.ExternalRef, c.Emails, c.Version)
+	}
+	return b.String()
+}
+
+// second makes another citizen, who is reminded of nothing.
+func (w *world) second() { w.record(by("crm-2", change(phoning, permission.Granted))) }
+
+func (w *world) linkedSecond() {
+	w.second()
+	w.bind(w.Link, "crm-1", "crm-2")
+}
+
+// traceLinks is traceLog with who is linked with whom, what is a part of whom,
+// and what each state was at each step.
+func (w *world) traceLinks() string {
+	w.t.Helper()
+	var b strings.Builder
+	fmt.Fprint(&b, w.traceLog())
+	for _, name := range []string{"crm-1", "crm-2"} {
+		tied, err := w.Tied(w.ctx, w.app, w.citizenID(name))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		fmt.Fprint(&b, name, " is ", tied.ExternalRef, " ", tied.Version, tied.Group != "")
+		for _, c := range tied.Links {
+			fmt.Fprint(&b, " linked with ", c.ExternalRef)
+		}
+		for _, c := range tied.Merged {
+			fmt.Fprint(&b, " with the part ", c.ExternalRef)
+		}
+		fmt.Fprintln(&b)
+		for _, x := range w.history(tied.ID) {
+			_, v, err := w.Permissions(w.ctx, w.app, app.CitizenKey{ID: tied.ID}, x.Origin.RecordedAt)
+			fmt.Fprintln(&b, len(x.Told), options(v), err)
+		}
 	}
 	return b.String()
 }
@@ -807,6 +867,10 @@ func TestApp_permissionsAndAStoreThatRunsTwice(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				once, twice := lived(t), lived(t)
+				if tt.given != nil {
+					tt.given(once)
+					tt.given(twice)
+				}
 				twice.store.RunTwice()
 				wantNone(t, tt.do(once))
 				wantNone(t, tt.do(twice))
@@ -830,6 +894,10 @@ func TestApp_permissionsAndAStoreThatFails(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					whole, w := lived(t), lived(t)
+					if tt.given != nil {
+						tt.given(whole)
+						tt.given(w)
+					}
 					before := tt.trace(w)
 					wantNone(t, tt.do(whole))
 					done := tt.trace(whole)
@@ -884,7 +952,7 @@ func TestApp_permissionsAndReadsThatFail(t *testing.T) {
 				_, _, err := w.Permissions(w.ctx, w.app, app.CitizenKey{ID: c.ID}, time.Time{})
 				return err
 			}},
-			{"Transactions", func() error {
+			{"Past", func() error {
 				_, _, err := w.Permissions(w.ctx, w.app, app.CitizenKey{ID: c.ID}, c.CreatedAt.Add(-time.Second))
 				return err
 			}},

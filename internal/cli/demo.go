@@ -32,19 +32,23 @@ const (
 	pathInterceptor  = "/interceptor"
 	pathSubscription = "/subscription"
 	pathPermissions  = "/permissions"
+	pathMails        = "/mails"
 )
 
-// What the demo's citizens are asked: the ID of an option, and the reference of
-// a preference with its choices.
+// What the demo's citizens are asked: the IDs of options, of which the second
+// is confirmed by mail, and the references of a statement and of a preference
+// with its choices.
 const (
 	demoOption     = "newsletter"
+	demoMailed     = "partner-offers"
+	demoStatement  = "partner-offers-v1"
 	demoPreference = "topics"
 	demoJazz       = "jazz"
 	demoChoro      = "choro"
 )
 
 // demo is the newcomer's application: a credential, and a bin of the inspector
-// that an interceptor and two subscriptions deliver to.
+// that an interceptor and three subscriptions deliver to.
 type demo struct {
 	app    access.ID
 	client string
@@ -102,6 +106,13 @@ func (n *node) ensureDemo(ctx context.Context) (demo, error) {
 	if err := n.ensureEndpoint(ctx, d, states, faults, pathPermissions); err != nil {
 		return d, fmt.Errorf("register the demo subscription to permissions: %w", err)
 	}
+	mails, faults := subscription.Draft{
+		Name: "Demo mails", URL: n.sink.URL(d.bin) + pathMails, UpdateType: string(subscription.CitizenEmails),
+		Auth: &subscription.AuthDraft{Type: &none},
+	}.Apply(subscription.Endpoint{}, true, urlCheck(n.guard))
+	if err := n.ensureEndpoint(ctx, d, mails, faults, pathMails); err != nil {
+		return d, fmt.Errorf("register the demo subscription to mails: %w", err)
+	}
 	if err := n.ensureQuestions(ctx, d.app); err != nil {
 		return d, fmt.Errorf("configure the demo's permissions: %w", err)
 	}
@@ -112,18 +123,39 @@ func (n *node) ensureDemo(ctx context.Context) (demo, error) {
 // earlier start has.
 func (n *node) ensureQuestions(ctx context.Context, owner access.ID) error {
 	p := func(s string) *string { return &s }
-	_, err := n.app.PutOption(ctx, owner, "", permission.OptionDraft{
-		ID: p(demoOption), Name: p("Newsletter"), DataID: p("email"), PurposeID: p("marketing"), PartyID: p("us"),
-	})
-	if err == nil {
-		_, err = n.app.PutPreference(ctx, owner, "", permission.PreferenceDraft{
-			Reference: p(demoPreference), Label: p("Topics you like"), Type: p(permission.MultiChoice),
-			Choices: []permission.AlternativeDraft{{Reference: p(demoJazz), Label: p("Jazz")}, {Reference: p(demoChoro), Label: p("Choro")}},
+	option := func(id, name, party string) error {
+		_, err := n.app.PutOption(ctx, owner, "", permission.OptionDraft{
+			ID: &id, Name: &name, DataID: p("email"), PurposeID: p("marketing"), PartyID: &party,
 		})
+		return err
 	}
+	for _, err := range []error{option(demoOption, "Newsletter", "us"), option(demoMailed, "Offers of our partners", "partners"), n.demoStatement(ctx, owner)} {
+		if err != nil && fault.CodeOf(err) != "reference_taken" {
+			return err
+		}
+	}
+	_, err := n.app.PutPreference(ctx, owner, "", permission.PreferenceDraft{
+		Reference: p(demoPreference), Label: p("Topics you like"), Type: p(permission.MultiChoice),
+		Choices: []permission.AlternativeDraft{{Reference: p(demoJazz), Label: p("Jazz")}, {Reference: p(demoChoro), Label: p("Choro")}},
+	})
 	if fault.CodeOf(err) == "reference_taken" {
 		return nil
 	}
+	return err
+}
+
+// demoStatement makes the text by which the citizens are asked, unless it is
+// there.
+func (n *node) demoStatement(ctx context.Context, owner access.ID) error {
+	c, err := n.store.Catalogue(ctx, owner)
+	if err != nil {
+		return err
+	}
+	if _, err := c.StatementByRef(demoStatement); fault.KindOf(err) != fault.NotFound {
+		return err
+	}
+	reference, text, language := demoStatement, "Yes, your partners may send me their offers by e-mail.", "en"
+	_, err = n.app.PutStatement(ctx, owner, "", permission.StatementDraft{Reference: &reference, Text: &text, Language: &language})
 	return err
 }
 

@@ -114,6 +114,7 @@ func (n *node) banner(d demo, temporary bool) string {
 	line("  Portal         %s", n.portal.SignInLink(d.app))
 	line("                 (signs you in, once)")
 	line("  Inspector      %s", n.url+portal.Prefix+"inspector/"+d.bin)
+	line("  Mailbox        %s", n.url+portal.Prefix+"mailbox")
 	line("  API reference  %s", n.url+"/docs")
 	line("  Client ID      %s", d.client)
 	line("  Client secret  %s", d.secret.Reveal())
@@ -168,10 +169,12 @@ func arrival(r sink.Request) string {
 			what = body.Type
 		case body.CitizenID != "" && strings.HasSuffix(r.Path, pathPermissions):
 			what = string(event.PermissionsEffective) // its body is the state itself and names no event
+		case body.CitizenID != "" && strings.HasSuffix(r.Path, pathMails):
+			what = string(event.CitizenEmail) // nor does that of a mail
 		}
 	}
 	by := ""
-	for _, p := range []string{pathInterceptor, pathSubscription, pathPermissions} {
+	for _, p := range []string{pathInterceptor, pathSubscription, pathPermissions, pathMails} {
 		if strings.HasSuffix(r.Path, p) {
 			by = p[1:]
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/egress"
 	"github.com/consentwire/consentwire/internal/portal"
 	"github.com/consentwire/consentwire/internal/sink"
@@ -79,7 +80,7 @@ func (f *faces) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Body = b
 	}
 	switch p := r.URL.Path; {
-	case p == strings.TrimSuffix(portal.Prefix, "/") || strings.HasPrefix(p, portal.Prefix):
+	case p == strings.TrimSuffix(portal.Prefix, "/") || strings.HasPrefix(p, portal.Prefix) || strings.HasPrefix(p, app.ConfirmPath):
 		f.portal.ServeHTTP(w, r)
 	case strings.HasPrefix(p, sink.Prefix):
 		f.sink.ServeHTTP(w, r)

@@ -25,6 +25,7 @@ import (
 	"github.com/consentwire/consentwire/internal/portal"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/sink"
+	"github.com/consentwire/consentwire/internal/smtp"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
@@ -109,13 +110,13 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 	publicURL := func() string { return n.url }
 
 	n.app = app.New(app.Options{
-		Store: n.store, Policy: policy(cfg), Operator: k.admin, Keys: &keyMaster{cfg: cfg, ring: k.ring, log: l},
+		Store: n.store, Policy: policy(cfg), Operator: k.admin, Keys: &keyMaster{cfg: cfg, ring: k.ring, log: l}, PublicURL: publicURL,
 	})
 	if err = n.openEgress(metrics); err != nil {
 		return nil, err
 	}
 	n.engine = dispatch.New(dispatch.Options{
-		Log: n.store, Client: n.client, Guard: n.guard, Schedule: delivery.Schedule(cfg.RetrySchedule),
+		Log: n.store, Client: n.client, Mailer: smtp.New(n.client, delivery.UserAgent(b.version)), Guard: n.guard, Schedule: delivery.Schedule(cfg.RetrySchedule),
 		Timeout: cfg.AttemptTimeout, Version: b.version, Logger: l, Metrics: metrics,
 	})
 	n.sweep = sweep.New(n.app, l)
@@ -128,7 +129,7 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 	}
 	n.http = newHTTPServer(&faces{
 		api: api.New(api.Options{
-			App: n.app, Store: n.store, Check: urlCheck(n.guard), Tester: n.engine, Sink: n.sink,
+			App: n.app, Store: n.store, Check: urlCheck(n.guard), Host: hostCheck(n.guard), Tester: n.engine, Sink: n.sink,
 			Ready: n.ready, Version: b.version, Commit: b.commit, PublicURL: publicURL, Logger: l, Metrics: metrics,
 		}),
 		portal: n.portal, sink: n.sink, streams: n.streams,
@@ -136,6 +137,7 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 	n.store.Watch(func(c store.Change) {
 		n.engine.Wake(c.Applications, c.Endpoints)
 		n.sweep.Deadline(c.Deadline)
+		n.sink.Forget(c.Erased...)
 	})
 	return n, nil
 }
@@ -181,6 +183,17 @@ func (n *node) openEgress(m *telemetry.Metrics) (err error) {
 func urlCheck(g *egress.Guard) subscription.URLCheck {
 	return func(raw string) error {
 		if f := g.CheckURL(raw); f != nil {
+			return fault.New(fault.Invalid, f.Code, f.Msg)
+		}
+		return nil
+	}
+}
+
+// hostCheck is the guard's word on a mail server in the shape that the rules
+// take.
+func hostCheck(g *egress.Guard) subscription.HostCheck {
+	return func(host string, port int, plain bool) error {
+		if f := g.CheckHost(host, uint16(port), plain); f != nil { // #nosec G115 -- the rules have bounded it
 			return fault.New(fault.Invalid, f.Code, f.Msg)
 		}
 		return nil

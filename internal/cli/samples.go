@@ -10,6 +10,7 @@ import (
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/consent"
 	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/permission"
 )
 
@@ -56,6 +57,7 @@ func newSamples(a, brief *app.App, l *slog.Logger, owner access.ID) *samples {
 		{"approved", s.decide(consent.Consent.Consume)},
 		{"payment", s.create(s.app, true)},
 		{"payment", s.approve},
+		{"citizen", s.ask},
 		{"citizen", s.answer(permission.Granted)},
 		{"approved", s.decide(func(c consent.Consent, at time.Time) (consent.Consent, []event.Event, error) {
 			return c.Extend(at, time.Time{})
@@ -117,6 +119,26 @@ func (s *samples) create(a *app.App, payment bool) func(context.Context, string)
 	}
 }
 
+// ask makes the round's citizen, who has an address, and records a choice of
+// theirs that they are to confirm by mail. Nobody does, unless the newcomer.
+func (s *samples) ask(ctx context.Context, _ string) error {
+	ref, language := s.citizen(), [...]string{"en", "pt-BR"}[s.round()%2]
+	_, err := s.app.CreateCitizen(ctx, s.owner, app.CitizenDraft{ExternalRef: &ref, Emails: []string{ref + "@example.org"}, Language: &language})
+	if err != nil && fault.CodeOf(err) != "external_ref_taken" { // by an earlier start
+		return err
+	}
+	option, by, says, statement := demoMailed, string(permission.ByConsent), string(permission.Pending), demoStatement
+	return s.record(ctx, permission.Request{
+		Changes: []permission.ChangeDraft{{OptionID: &option, Justification: &by, State: &says}}, StatementRef: &statement,
+	})
+}
+
+// round counts how often the story was told before, from 0.
+func (s *samples) round() int { return (s.next - 1) / len(s.story) } // next is the step behind this one
+
+// citizen is the external reference of the round's.
+func (s *samples) citizen() string { return fmt.Sprintf("sample-%d", s.round()+1) }
+
 // answer records what the round's citizen says to the demo's option.
 func (s *samples) answer(state permission.State) func(context.Context, string) error {
 	return func(ctx context.Context, _ string) error {
@@ -134,8 +156,7 @@ func (s *samples) prefer(ctx context.Context, _ string) error {
 }
 
 func (s *samples) record(ctx context.Context, r permission.Request) error {
-	round := (s.next - 1) / len(s.story) // next is the step behind this one
-	ref, channel := fmt.Sprintf("sample-%d", round+1), "demo"
+	ref, channel := s.citizen(), "demo"
 	r.ExternalRef, r.Channel = &ref, &channel
 	_, err := s.app.Record(ctx, s.owner, app.Caller{Name: demoName}, r, app.Keyed{}, func(app.Recorded) (app.Answer, error) { return app.Answer{}, nil })
 	return err

@@ -46,7 +46,7 @@ func TestSamples_story(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range append(event.Lifecycle(), event.PermissionsEffective) {
+	for _, want := range append(event.Lifecycle(), event.PermissionsEffective, event.CitizenEmail) {
 		if !slices.ContainsFunc(evts, func(e event.Event) bool { return e.Type == want }) {
 			t.Errorf("no sample shows %s", want)
 		}

@@ -38,6 +38,9 @@ const maxWork = 1 << 18
 // well.
 func Mask(text string, e subscription.Endpoint) string { return newMask(secretsOf(e)).hide(text) }
 
+// Masker returns the function Mask for one endpoint, made ready once.
+func Masker(e subscription.Endpoint) func(text string) string { return newMask(secretsOf(e)).hide }
+
 // mask is an endpoint's secrets in all their forms.
 type mask struct {
 	forms []string   // each once
@@ -57,6 +60,10 @@ func secretsOf(e subscription.Endpoint) []secret.Value {
 	secrets := e.Secrets()
 	if p := e.Auth.Basic.Password; p.IsSet() {
 		secrets = append(secrets, inBasic(e.Auth.Basic.User, p.Reveal())...)
+	}
+	if m := e.Mail; m.Password.IsSet() { // as a sign-in by PLAIN has them (RFC 4616)
+		both := []byte("\x00" + m.User + "\x00" + m.Password.Reveal())
+		secrets = append(secrets, secret.New(base64.RawStdEncoding.EncodeToString(both)))
 	}
 	for _, s := range e.SigningSecrets {
 		secrets = append(secrets, secret.New(strings.TrimPrefix(s.Secret.Reveal(), "whsec_")))

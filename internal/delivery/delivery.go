@@ -12,7 +12,7 @@ import (
 	"github.com/consentwire/consentwire/internal/event"
 )
 
-// Endpoint is the ID of a subscription or an interceptor.
+// Endpoint is the ID of a subscription, an interceptor or a mail sender.
 type Endpoint string
 
 // Status is where a delivery is.
@@ -102,14 +102,14 @@ type Attempt struct {
 	At            time.Time
 	Duration      time.Duration
 	Delivered     bool
-	Status        int    // HTTP status; 0 when there was none
+	Status        int    // HTTP status, or the reply code of SMTP; 0 when there was none
 	Step          Step   // where it ended
 	Reason        string // in plain words; empty when delivered
 	Replay        bool
 	Config        int64 // version of the endpoint's configuration that was used
 	Timestamp     int64 // webhook-timestamp: Unix seconds
 	InteractionID string
-	Signature     string // webhook-signature as sent
+	Signature     string // webhook-signature as sent; empty of a mail
 	Response      *Response
 	Token         *Exchange // the token that was fetched during the attempt; nil: none was
 	NextAt        time.Time // planned next attempt; zero when none
@@ -271,6 +271,7 @@ type View struct {
 	EventID       string
 	Endpoint      Endpoint
 	Interceptor   bool // the endpoint is an interceptor
+	MailSender    bool // it is what sends an application's mails
 	Seq           event.Seq
 	Type          event.Type
 	Subject       string

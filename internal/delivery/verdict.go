@@ -14,6 +14,7 @@ const (
 	Retry   Verdict = iota // by the schedule
 	Success                // delivered
 	Gone                   // the endpoint is retired: it is suspended, the delivery waits
+	Refused                // this delivery never will be taken: it ends at once, exhausted
 )
 
 // Judge returns the verdict on a complete header block with that status. What
@@ -29,6 +30,26 @@ func Judge(status int) Verdict {
 		return Gone
 	}
 	return Retry
+}
+
+// JudgeMail returns the verdict on a mail server's reply to a recipient or to a
+// mail itself, and whether it is about this one mail only: then nothing is the
+// matter with the server. A 5yz refuses for good, unless it asks to sign in; a
+// reply that says that the server closes is not about the mail.
+//
+// Source: RFC 5321 4.2.1 and 3.8; RFC 4954 section 6 (530, 534, 535, 538).
+func JudgeMail(code int) (v Verdict, aboutMail bool) {
+	switch {
+	case code >= 200 && code <= 299:
+		return Success, true
+	case code == 421, code == 530, code == 534, code == 535, code == 538:
+		return Retry, false
+	case code >= 400 && code <= 499:
+		return Retry, true
+	case code >= 500 && code <= 599:
+		return Refused, true
+	}
+	return Retry, false
 }
 
 // MaxRetryAfter bounds what a receiver may ask for. Source: RULES D5.

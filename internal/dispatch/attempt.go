@@ -29,7 +29,8 @@ type configured struct {
 	schedule delivery.Schedule
 	timeout  time.Duration
 	inFlight int
-	limiter  *rate.Limiter // nil: none
+	limiter  *rate.Limiter            // nil: none
+	mask     func(text string) string // of a mail sender, which has nothing prepared; nil: it is none
 
 	mu      sync.Mutex
 	signers []*signature.Signer // free ones
@@ -52,6 +53,13 @@ func (e *Engine) configure(ep subscription.Endpoint, hold delivery.Hold) *config
 	}
 	if ep.RateLimit > 0 {
 		c.limiter = rate.NewLimiter(rate.Limit(ep.RateLimit), 1)
+	}
+	if ep.Style == subscription.MailSender {
+		if ep.MaxInFlight == 0 {
+			c.inFlight = subscription.DefaultMailsInFlight
+		}
+		c.mask = credential.Masker(ep)
+		return c
 	}
 	prepared, err := credential.Prepare(e.o.Guard, ep)
 	if held, ok := errors.AsType[*credential.HeldError](err); ok {
@@ -240,6 +248,9 @@ func (e *Engine) log(j *job, a *delivery.Attempt) {
 // then there was none.
 func (e *Engine) send(ctx context.Context, c *configured, b *credential.Bearer, a *delivery.Attempt, it delivery.Item) (out result, err error) {
 	at := time.Now()
+	if c.mask != nil {
+		return e.mail(ctx, c, a, it, at)
+	}
 	if !c.stamp(a, it, at) {
 		return out, nil
 	}

@@ -10,7 +10,7 @@
 // pass.
 //
 // The package sends nothing twice by itself, never reads ahead of a breaker
-// that is open, and opens no connection but through its Client.
+// that is open, and opens no connection but through its Client and its Mailer.
 package dispatch
 
 import (
@@ -28,6 +28,7 @@ import (
 	"github.com/consentwire/consentwire/internal/egress"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/smtp"
 	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/internal/telemetry"
 )
@@ -51,10 +52,16 @@ type Client interface {
 	Do(ctx context.Context, r *egress.Request) (*egress.Response, error)
 }
 
+// Mailer hands one mail over, at most once; see smtp.Client.
+type Mailer interface {
+	Send(ctx context.Context, m *smtp.Mail) (smtp.Outcome, error)
+}
+
 // Options join an engine together.
 type Options struct {
 	Log      Log
 	Client   Client
+	Mailer   Mailer // needed once there are mail senders
 	Guard    *egress.Guard
 	Schedule delivery.Schedule // for endpoints without their own; never empty
 	Timeout  time.Duration     // of one attempt, for endpoints without their own
@@ -66,7 +73,7 @@ type Options struct {
 // The engine's bounds. Source: DESIGN 3.6, 3.8, 3.11, or ours where none is
 // given there.
 const (
-	defaultInFlight = 64   // requests on the wire of one endpoint without its own limit
+	defaultInFlight = 64   // requests on the wire of one endpoint without its own limit; fewer of a mail sender
 	maxWorkers      = 1000 // requests on the wire in all; fewer than the connections that egress keeps to one host
 	maxLoaders      = 4    // reads of the store at a time
 	pageItems       = 512  // events of one read

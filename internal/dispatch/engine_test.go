@@ -82,6 +82,7 @@ type bench struct {
 	halt   func()
 	wrap   func(dispatch.Log) dispatch.Log
 	window int // of the engine; 0: its own
+	mailer dispatch.Mailer
 
 	mu     sync.Mutex
 	answer func(got) answer
@@ -141,7 +142,7 @@ func (b *bench) start() {
 		log = b.wrap(log)
 	}
 	e := dispatch.New(dispatch.Options{
-		Log: log, Client: b, Guard: guard, Schedule: delivery.Schedule{time.Minute, 10 * time.Minute},
+		Log: log, Client: b, Mailer: b.mailer, Guard: guard, Schedule: delivery.Schedule{time.Minute, 10 * time.Minute},
 		Timeout: 15 * time.Second, Version: "test", Logger: slog.New(slog.NewTextHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if b.window > 0 {
@@ -162,6 +163,12 @@ func (b *bench) start() {
 		b.engine = nil
 		b.mu.Unlock()
 	}
+}
+
+func (b *bench) engineOf() *dispatch.Engine {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.engine
 }
 
 // close stops everything; the data stay.

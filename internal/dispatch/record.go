@@ -177,6 +177,9 @@ func (r *runner) settle(p *delivery.Progress, res *result) {
 			x.State = delivery.WaitRetry // put first: a first try that is the last has no row yet
 			end = delivery.Exhausted
 		}
+	case delivery.Refused:
+		x.State = delivery.WaitRetry // as above
+		end = delivery.Exhausted
 	case delivery.Gone:
 		x.State, x.NextAt = delivery.WaitRetry, p.At
 		end = ""

@@ -61,6 +61,7 @@ type result struct {
 	attempt delivery.Attempt
 	verdict delivery.Verdict
 	asked   time.Duration // the receiver's Retry-After
+	served  bool          // nothing is the matter with the endpoint, whatever the verdict
 }
 
 // runner is one endpoint's part of the engine. Everything in it is guarded by
@@ -495,8 +496,8 @@ func (r *runner) finish(j *job, res *result) {
 	}
 	r.results = append(r.results, *res)
 	r.e.results++
-	switch res.verdict {
-	case delivery.Success:
+	switch {
+	case res.verdict == delivery.Success, res.served:
 		if r.breaker != (delivery.Breaker{}) {
 			r.breaker, r.breakerDirty = r.breaker.Passed(), true
 			clear(r.failed)
@@ -504,7 +505,7 @@ func (r *runner) finish(j *job, res *result) {
 		if r.conf != nil && r.allow < r.conf.inFlight {
 			r.allow = min(2*r.allow, r.conf.inFlight)
 		}
-	case delivery.Retry:
+	case res.verdict == delivery.Retry:
 		if len(r.failed) < 2*delivery.BreakerSubjects {
 			r.failed[j.item.Subject] = struct{}{}
 		}

@@ -17,7 +17,8 @@ import (
 // url (1..2000).
 const maxURL = 2000
 
-// URLFault is why a URL may not be configured.
+// URLFault is why a URL, or a host alone, may not be configured. Of a host the
+// codes are invalid_host, plain_refused and forbidden_address.
 type URLFault struct {
 	Code string // required, too_long, invalid_characters, scheme, userinfo, fragment, host, port, path, plain_http, forbidden_address
 	Msg  string // one sentence for the caller; it never repeats the URL

@@ -32,6 +32,7 @@ const (
 	PermissionsDelta     Type = "permissions.delta"
 	PermissionsEffective Type = "permissions.effective"
 	CitizenEmail         Type = "citizen.email"
+	CitizenErased        Type = "citizen.erased"
 
 	WebhookTest          Type = "webhook.test"
 	WebhookStatusChanged Type = "webhook.status_changed"
@@ -47,6 +48,7 @@ const (
 	ConsentReceipts     Feed = "consent-receipts"
 	EffectivePermission Feed = "effective-permission"
 	CitizenEmails       Feed = "citizen-emails"
+	Erasures            Feed = "erasures"   // citizen.erased
 	Operations          Feed = "operations" // webhook.status_changed
 )
 
@@ -111,7 +113,7 @@ func Parse(name string) Type {
 		}
 	}
 	switch t := Type(n); t {
-	case PermissionsDelta, PermissionsEffective, CitizenEmail, WebhookTest, WebhookStatusChanged:
+	case PermissionsDelta, PermissionsEffective, CitizenEmail, CitizenErased, WebhookTest, WebhookStatusChanged:
 		return t
 	}
 	return ""
@@ -136,7 +138,8 @@ type Event struct {
 	Sequence    int64     // the subject's own counter, from 1; set by the store
 	OccurredAt  time.Time // UTC, milliseconds
 	RecordedAt  time.Time // UTC, milliseconds
-	Body        []byte    // valid UTF-8 JSON, never empty
+	Body        []byte    // valid UTF-8 JSON, never empty unless Erased
+	Erased      bool      // its subject was erased, and the body with it
 
 	// Except, when not empty, is the ID of the one endpoint that is not told:
 	// the endpoint that the event is about.

@@ -15,7 +15,7 @@ import (
 const module = "github.com/consentwire/consentwire"
 
 // rules are the rooms that do no I/O, start no goroutine and read no clock.
-var rules = []string{"access", "consent", "delivery", "event", "permission", "subscription"}
+var rules = []string{"access", "consent", "delivery", "event", "mail", "permission", "subscription"}
 
 // anything marks a room that may import every other.
 const anything = "any"
@@ -37,8 +37,9 @@ var rooms = map[string]string{
 	"event":        "",
 	"consent":      "event fault",
 	"permission":   "event fault",
+	"mail":         "event fault permission",
 	"subscription": "event fault secret",
-	"delivery":     "event fault",
+	"delivery":     "event fault mail",
 	"access":       "fault secret",
 
 	"wire":            "body fault id secret rules",
@@ -48,7 +49,8 @@ var rooms = map[string]string{
 	"app":             "store fault id secret signature wire rules",
 	"egress":          "fault id telemetry",
 	"credential":      "egress fault id secret subscription",
-	"dispatch":        "credential egress fault id secret signature telemetry rules",
+	"smtp":            "delivery egress fault mail secret subscription",
+	"dispatch":        "credential egress fault id secret signature smtp telemetry rules",
 	"sweep":           "app id telemetry",
 	"sink":            "fault id secret signature store telemetry rules",
 	"api":             "app body sink store fault id signature telemetry wire rules",
@@ -57,7 +59,8 @@ var rooms = map[string]string{
 	"cli":             anything,
 	"servertest":      anything,
 	// The tests inside any room use it, so it may import none.
-	"servertest/oauth": "",
+	"servertest/oauth":   "",
+	"servertest/mailbox": "",
 }
 
 // mayImport returns the full paths that a room may import.
@@ -127,8 +130,8 @@ func TestRooms_tableNamesOnlyRooms(t *testing.T) {
 var pure = []string{
 	"bytes", "cmp", "crypto", "crypto/ecdsa", "crypto/ed25519", "crypto/elliptic", "crypto/hmac", "crypto/rsa",
 	"crypto/sha256", "crypto/subtle", "crypto/x509", "encoding", "encoding/base32", "encoding/base64", "encoding/binary",
-	"encoding/hex", "encoding/json", "encoding/pem", "errors", "fmt", "hash", "hash/fnv", "iter", "maps", "math",
-	"math/big", "math/bits", "net/netip", "net/url", "regexp", "slices", "sort", "strconv", "strings", "time",
+	"encoding/hex", "encoding/json", "encoding/pem", "errors", "fmt", "hash", "hash/fnv", "html", "html/template", "iter", "maps", "math",
+	"math/big", "math/bits", "net/netip", "net/url", "regexp", "slices", "sort", "strconv", "strings", "text/template", "text/template/parse", "time",
 	"unicode", "unicode/utf16", "unicode/utf8",
 	"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext",
 	"golang.org/x/net/http/httpguts", "golang.org/x/net/idna", "golang.org/x/text/unicode/norm",
@@ -183,6 +186,9 @@ var outbound = map[string][]string{
 	},
 	"net/http/httputil": {"ReverseProxy", "NewSingleHostReverseProxy", "NewClientConn", "NewProxyClientConn"},
 	"crypto/tls":        {"Dial", "DialWithDialer", "Dialer", "Client"},
+
+	"github.com/wneessen/go-mail":      {"NewClient", "Client", "QuickSend"},
+	"github.com/wneessen/go-mail/smtp": {"Dial", "SendMail"},
 }
 
 // TestSealedIn: nothing dials out but egress. Tests, the server for tests and

@@ -32,6 +32,9 @@ const (
 	Statement    = "stm"
 	Policy       = "pol"
 	Import       = "imp"
+	Mail         = "eml" // a mail that is asked for
+	Sender       = "mls" // what sends an application's mails
+	Link         = "lnk" // a group of linked citizens
 )
 
 // Encoding is Crockford's base 32 in lower case, without padding: no letter

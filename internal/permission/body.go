@@ -13,6 +13,13 @@ type Citizen struct {
 	Application string
 	ID          CitizenID
 	ExternalRef string // empty: null in the body
+	MergedInto  *Name  // the one that it became a part of; nil: it is one by itself
+}
+
+// Name is how a citizen is named.
+type Name struct {
+	ID          CitizenID
+	ExternalRef string // may be empty
 }
 
 // The members of a body, in the order in which they are sent. A permission and
@@ -23,6 +30,7 @@ type (
 		ApplicationID string           `json:"applicationId"`
 		CitizenID     CitizenID        `json:"citizenId"`
 		ExternalRef   *string          `json:"externalRef"`
+		MergedInto    *nameData        `json:"mergedInto,omitempty"`
 		Permissions   []permissionData `json:"permissions"`
 		Preferences   []preferenceData `json:"preferences"`
 	}
@@ -31,8 +39,14 @@ type (
 		ApplicationID string           `json:"applicationId"`
 		CitizenID     CitizenID        `json:"citizenId"`
 		ExternalRef   *string          `json:"externalRef"`
+		MergedInto    *nameData        `json:"mergedInto,omitempty"`
 		Permissions   []permissionData `json:"permissions,omitempty"`
 		Preferences   []preferenceData `json:"preferences,omitempty"`
+	}
+	// nameData is of a merge: ours.
+	nameData struct {
+		CitizenID   CitizenID `json:"citizenId"`
+		ExternalRef *string   `json:"externalRef"`
 	}
 	permissionData struct {
 		TransactionID          TransactionID `json:"transactionId"`
@@ -108,6 +122,9 @@ func parts(c Citizen, v View) deltaData {
 	d := deltaData{
 		ApplicationID: c.Application, CitizenID: c.ID, ExternalRef: optional(c.ExternalRef),
 		Permissions: make([]permissionData, len(v.Permissions)), Preferences: make([]preferenceData, len(v.Preferences)),
+	}
+	if n := c.MergedInto; n != nil {
+		d.MergedInto = &nameData{n.ID, optional(n.ExternalRef)}
 	}
 	for i, p := range v.Permissions {
 		o := p.Origin

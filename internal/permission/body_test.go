@@ -78,6 +78,13 @@ func TestBodies(t *testing.T) {
 	next, d = s.Rebuild(history, s.AsOf)
 	s = next
 	tell("the preference is reverted", s, d)
+	c.MergedInto = &permission.Name{ID: "ctz-1a02", ExternalRef: "CRM-000772"}
+	history = append(history, permission.Transaction{Citizen: "ctz-1a02", Origin: &permission.Origin{Transaction: "txn-6", RecordedAt: s.AsOf}, Choices: history[1].Choices})
+	next, d = s.Rebuild(history, s.AsOf)
+	s = next
+	tell("a part of another citizen", s, d)
+	c.MergedInto = &permission.Name{ID: "ctz-1a03"}
+	tell("a part of another citizen without a reference", s, d)
 	fmt.Fprintf(&got, "# nobody, effective\n%s\n", permission.EffectiveBody(permission.Citizen{Application: "app-042", ID: "ctz-0"}, permission.Standing{}.Effective(t0)))
 
 	const file = "testdata/bodies.golden"

@@ -120,10 +120,15 @@ func Selected(choices []Choice) []Choice {
 // since is not in it. It equals what the Standing of that time showed.
 //
 // The history is whole and in the order in which it was recorded.
-func AsRecorded(history []Transaction, at time.Time) View {
-	var s Standing
+func AsRecorded(history []Transaction, at time.Time) View { return Replay(Standing{}, history, at) }
+
+// Replay returns what AsRecorded does, from the Standing of an earlier instant
+// and the tail of the history behind it. Only the whole history, behind the
+// zero Standing, may hold a reversion: what comes back by one is in no Standing.
+func Replay(s Standing, tail []Transaction, at time.Time) View {
+	s.lines, s.answers = slices.Clone(s.lines), slices.Clone(s.answers)
 	var seen []Transaction
-	for _, t := range history {
+	for _, t := range tail {
 		if t.Origin.RecordedAt.After(at) {
 			continue
 		}

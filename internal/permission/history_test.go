@@ -197,6 +197,7 @@ func TestStanding_histories(t *testing.T) {
 		var s permission.Standing
 		var shown []permission.View // by the instants below, the last of each
 		var instants []time.Time
+		var standings []permission.Standing // by them too
 		for n := range transactions {
 			fail := func(format string, args ...any) {
 				t.Helper()
@@ -312,19 +313,39 @@ func TestStanding_histories(t *testing.T) {
 				s = back
 			}
 			if k := len(instants) - 1; k >= 0 && instants[k].Equal(now) {
-				shown[k] = s.Effective(now)
+				shown[k], standings[k] = s.Effective(now), s
 				tried["two in one millisecond"]++
 			} else {
-				instants, shown = append(instants, now), append(shown, s.Effective(now))
+				instants, shown, standings = append(instants, now), append(shown, s.Effective(now)), append(standings, s)
 			}
 		}
 		for k, at := range instants {
 			if got, want := render(permission.AsRecorded(w.history, at)), render(shown[k]); got != want {
 				t.Fatalf("seed %d, citizen %d: as recorded at %v: got\n%s\nwant\n%s", *seed, citizen, at, got, want)
 			}
+			from := dice.IntN(k + 1)
+			var tail []permission.Transaction
+			for _, t := range w.history {
+				if t.Origin.RecordedAt.After(instants[from]) {
+					tail = append(tail, t)
+				}
+			}
+			if slices.ContainsFunc(tail, func(t permission.Transaction) bool { return t.Reverts != "" && !t.Origin.RecordedAt.After(at) }) {
+				continue
+			}
+			before := string(standings[from].Encode())
+			if got, want := render(permission.Replay(standings[from], tail, at)), render(shown[k]); got != want {
+				t.Fatalf("seed %d, citizen %d: from %v to %v: got\n%s\nwant\n%s", *seed, citizen, instants[from], at, got, want)
+			}
+			if string(standings[from].Encode()) != before {
+				t.Fatalf("seed %d, citizen %d: the standing of %v was changed", *seed, citizen, instants[from])
+			}
+			if from < k {
+				tried["replayed"]++
+			}
 		}
 	}
-	for _, k := range []string{"lapse or beginning", "reverted twice", "reversion of a reversion", "nothing changed", "two in one millisecond"} {
+	for _, k := range []string{"lapse or beginning", "reverted twice", "reversion of a reversion", "nothing changed", "two in one millisecond", "replayed"} {
 		if tried[k] < 20 {
 			t.Errorf("got %d of %q, want at least 20 to call it tried", tried[k], k)
 		}

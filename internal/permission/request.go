@@ -32,6 +32,10 @@ type Request struct {
 	RecordedName  *string // recordedByName
 	Authority     *string // delegatedAuthorityId
 	AuthorityName *string
+
+	// SendReceipt asks for the mail that tells of the receipt. It is no part of
+	// what is recorded.
+	SendReceipt bool
 }
 
 // ChangeDraft is one element of a request's changes.

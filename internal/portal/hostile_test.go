@@ -12,6 +12,8 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/mail"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/sink"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -135,6 +137,22 @@ func pagesWith(t *testing.T, shared *house, text string) map[string]string {
 		t.Fatal(err)
 	}
 	out["error"] = w.Body.String()
+	w = httptest.NewRecorder()
+	if err := h.render(w, 200, "mailbox", mailboxPage{frame: f, Later: true, Older: text, Mails: []mailItem{
+		h.mailItem(mail.Event(permission.Citizen{Application: text, ID: permission.CitizenID(text), ExternalRef: text}, mail.Message{
+			ID: text, Template: mail.Name(text), To: text, Language: text, Subject: text, Text: text, HTML: text, ActionURL: text, ExpiresAt: time.Unix(0, 0),
+		}, time.Unix(0, 0))),
+		{Note: text},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	out["mailbox"] = w.Body.String()
+	w = httptest.NewRecorder()
+	ask := h.confirmPage("en")
+	ask.Title, ask.Lead, ask.Advice, ask.Application, ask.Statement, ask.PolicyText, ask.OpenUntil = text, text, text, text, text, text, at(time.Unix(0, 0))
+	ask.Options = []confirmOption{{Name: text, Purpose: text, Party: text, Until: at(time.Unix(0, 0))}}
+	h.show(w, r, 200, ask)
+	out["confirm"] = w.Body.String()
 	for name, page := range out {
 		page = strings.ReplaceAll(page, h.bin, "bin_1")
 		for i, r := range rs {

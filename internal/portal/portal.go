@@ -46,7 +46,7 @@ type Options struct {
 	Version   string
 }
 
-// Portal is an http.Handler for everything below Prefix.
+// Portal is an http.Handler for everything below Prefix and app.ConfirmPath.
 type Portal struct {
 	app       *app.App
 	store     store.Reader
@@ -85,7 +85,7 @@ func New(o Options) (*Portal, error) {
 // parse reads every page with the frame around it.
 func parse(tree fs.FS) (map[string]*template.Template, error) {
 	pages := map[string]*template.Template{}
-	for _, name := range []string{"sign-in", "link-spent", "overview", "inspector", "request", "error"} {
+	for _, name := range []string{"sign-in", "link-spent", "overview", "inspector", "request", "mailbox", "error"} {
 		t, err := template.New("frame.html").Option("missingkey=error").
 			ParseFS(tree, "templates/frame.html", "templates/parts.html", "templates/"+name+".html")
 		if err != nil {
@@ -93,6 +93,11 @@ func parse(tree fs.FS) (map[string]*template.Template, error) {
 		}
 		pages[name] = t
 	}
+	t, err := template.New("confirm.html").Option("missingkey=error").ParseFS(tree, "templates/confirm.html")
+	if err != nil {
+		return nil, err
+	}
+	pages["confirm"] = t // which has a frame of its own
 	return pages, nil
 }
 
@@ -103,6 +108,7 @@ func (p *Portal) routes() {
 	p.mux.HandleFunc("POST /portal/sign-out", p.signed(p.signOut))
 
 	p.mux.HandleFunc("GET /portal/{$}", p.signed(p.overview))
+	p.mux.HandleFunc("GET /portal/mailbox", p.signed(p.mailbox))
 	p.mux.HandleFunc("POST /portal/inspector", p.signed(p.makeBin))
 	p.mux.HandleFunc("GET /portal/inspector/{bin}", p.signed(p.inspector))
 	p.mux.HandleFunc("GET /portal/inspector/{bin}/stream", p.signed(p.stream))
@@ -110,12 +116,18 @@ func (p *Portal) routes() {
 	p.mux.HandleFunc("POST /portal/inspector/{bin}/script", p.signed(p.script))
 	p.mux.HandleFunc("POST /portal/inspector/{bin}/clear", p.signed(p.clear))
 
+	p.mux.HandleFunc("GET "+app.ConfirmPath+"{token}", p.confirm)
+	p.mux.HandleFunc("POST "+app.ConfirmPath+"{token}", p.answer)
+	p.mux.HandleFunc(app.ConfirmPath, func(w http.ResponseWriter, r *http.Request) {
+		p.unasked(w, r, fault.New(fault.NotFound, "not_found", "There is no such page."))
+	})
+
 	p.mux.HandleFunc("/portal/", p.signed(func(http.ResponseWriter, *http.Request, session) error {
 		return fault.New(fault.NotFound, "not_found", "There is no such page.")
 	}))
 }
 
-// ServeHTTP answers below Prefix.
+// ServeHTTP answers below Prefix and app.ConfirmPath.
 func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
@@ -137,12 +149,16 @@ func (p *Portal) secure(r *http.Request) bool {
 
 // base returns the path of the portal as a browser sees it, without a slash at
 // its end.
-func (p *Portal) base() string {
+func (p *Portal) base() string { return p.root() + "/portal" }
+
+// root returns the path at which a browser sees the server, without a slash at
+// its end.
+func (p *Portal) root() string {
 	u, err := url.Parse(p.publicURL())
 	if err != nil {
-		return "/portal"
+		return ""
 	}
-	return strings.TrimSuffix(u.Path, "/") + "/portal"
+	return strings.TrimSuffix(u.Path, "/")
 }
 
 // SignInLink returns a link that signs one visitor in for the application. It
@@ -193,17 +209,12 @@ func (p *Portal) unknown(w http.ResponseWriter, r *http.Request) {
 }
 
 // ours checks that a write comes from a page of ours.
-//
-// Our referrer policy makes browsers write "Origin: null" on our own forms;
-// over plain http to another machine they send no fetch metadata beside it, and
-// only the token decides.
 func (p *Portal) ours(w http.ResponseWriter, r *http.Request, s session) error {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
 	}
 	refused := fault.New(fault.Forbidden, "foreign_form", "This form was not sent from a page of your session; nothing was changed. Go back, reload the page and try again.")
-	silent := r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "null"
-	if err := p.origin.Check(r); err != nil && !silent {
+	if !p.sameSite(r) {
 		return refused
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -214,4 +225,15 @@ func (p *Portal) ours(w http.ResponseWriter, r *http.Request, s session) error {
 		return refused
 	}
 	return nil
+}
+
+// sameSite tells whether a write may come from a page of ours, by what the
+// browser says of its origin.
+//
+// Our referrer policy makes browsers write "Origin: null" on our own forms;
+// over plain http to another machine they send no fetch metadata beside it, and
+// only a token decides.
+func (p *Portal) sameSite(r *http.Request) bool {
+	silent := r.Header.Get("Sec-Fetch-Site") == "" && r.Header.Get("Origin") == "null"
+	return silent || p.origin.Check(r) == nil
 }

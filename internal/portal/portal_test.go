@@ -76,7 +76,7 @@ func open(t *testing.T) *house {
 	}
 	h := &house{public: "http://127.0.0.1:8080", broken: &breakable{Reader: st}}
 	public := func() string { return h.public }
-	use, box := app.New(app.Options{Store: st}), sink.New(sink.Options{Store: st, PublicURL: public})
+	use, box := app.New(app.Options{Store: st, PublicURL: public}), sink.New(sink.Options{Store: st, PublicURL: public})
 	t.Cleanup(func() {
 		box.Close()
 		if err := st.Close(); err != nil {
@@ -177,7 +177,7 @@ func TestPortal_headers(t *testing.T) {
 	h := open(t)
 	v := h.visit(t, h.owner)
 	for _, path := range []string{
-		"/portal/", "/portal/sign-in", "/portal/sign-in/wrong", "/portal/nowhere", "/portal/inspector/" + h.bin, "/portal/inspector/none",
+		"/portal/", "/portal/mailbox", "/portal/sign-in", "/portal/sign-in/wrong", "/portal/nowhere", "/portal/inspector/" + h.bin, "/portal/inspector/none",
 		"/portal/assets/" + h.assets.names["portal.js"], "/portal/assets/none",
 	} {
 		for _, public := range []string{"http://127.0.0.1:8080", "https://consents.example"} {
@@ -239,7 +239,7 @@ func TestPortal_assets(t *testing.T) {
 func TestNew_refusesAPageThatDoesNotParse(t *testing.T) {
 	t.Parallel()
 	tree := fstest.MapFS{}
-	for _, name := range []string{"frame", "parts", "sign-in", "link-spent", "overview", "inspector", "request", "error"} {
+	for _, name := range []string{"frame", "parts", "sign-in", "link-spent", "overview", "inspector", "request", "mailbox", "error", "confirm"} {
 		tree["templates/"+name+".html"] = &fstest.MapFile{Data: []byte("x")}
 	}
 	if _, err := parse(tree); err != nil {

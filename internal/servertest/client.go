@@ -116,6 +116,15 @@ func (s *Server) NewApplication(name string) *Application {
 	return a
 }
 
+// Guest returns an application of a server that somebody else has started.
+func Guest(t testing.TB, url, clientID, clientSecret string) *Application {
+	t.Helper()
+	s := &Server{URL: url, t: t, http: &http.Client{Timeout: patience}}
+	t.Cleanup(s.http.CloseIdleConnections)
+	r := s.Call("POST", "/api/portal/onboard/v1/token", "", map[string]string{"client_id": clientID, "client_secret": clientSecret}).Want(t, http.StatusOK)
+	return &Application{ClientID: clientID, ClientSecret: clientSecret, Token: r.Text(t, "access_token"), s: s}
+}
+
 // Call sends a request with the application's token; see Server.Call.
 func (a *Application) Call(method, path string, body any, header ...string) Response {
 	a.s.t.Helper()

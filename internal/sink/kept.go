@@ -2,12 +2,23 @@ package sink
 
 import (
 	"container/list"
+	"encoding/json"
 	"slices"
+	"strings"
 	"sync"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/store"
 )
 
 // overhead is what a request costs beside its texts, in bytes, about.
 const overhead = 512
+
+// afterErasure is how long a request may still be on its way that was sent
+// before its subject was erased. Ours: twice the longest attempt (CONTRACT 5,
+// timeoutSeconds).
+const afterErasure = 2 * time.Minute
 
 // backlog is how many requests wait for a slow watcher.
 const backlog = 64
@@ -18,6 +29,7 @@ type kept struct {
 	all    *list.List // of *entry, oldest first
 	bins   map[string]*bin
 	bytes  int
+	erased map[store.Subject]time.Time // of late: when
 	closed bool
 
 	maxRequests, maxBytes int
@@ -32,11 +44,15 @@ type bin struct {
 
 type entry struct {
 	Request
-	cost int
+	subject store.Subject // whom it tells of; no ID: nobody
+	cost    int
 }
 
 func newKept() *kept {
-	return &kept{all: list.New(), bins: map[string]*bin{}, maxRequests: MaxRequests, maxBytes: MaxBytes}
+	return &kept{
+		all: list.New(), bins: map[string]*bin{}, erased: map[store.Subject]time.Time{},
+		maxRequests: MaxRequests, maxBytes: MaxBytes,
+	}
 }
 
 // bin returns the bin of that name, made when there is none.
@@ -56,11 +72,12 @@ func (k *kept) tidy(name string) {
 	}
 }
 
-func (k *kept) add(r Request) {
+// add keeps a request, and tells whether its subject was erased of late.
+func (k *kept) add(r Request, subject store.Subject) (erased bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	b := k.bin(r.Bin)
-	e := &entry{Request: r, cost: cost(r)}
+	e := &entry{Request: r, subject: subject, cost: cost(r)}
 	b.entries = append(b.entries, k.all.PushBack(e))
 	k.bytes += e.cost
 	if len(b.entries) > k.maxRequests {
@@ -75,6 +92,76 @@ func (k *kept) add(r Request) {
 		default: // it lost this one
 		}
 	}
+	_, erased = k.erased[subject]
+	return erased
+}
+
+// forget drops what tells of the subjects, and remembers them for a while.
+func (k *kept) forget(subjects []store.Subject, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for s, at := range k.erased {
+		if now.Sub(at) > afterErasure {
+			delete(k.erased, s)
+		}
+	}
+	of := make(map[store.Subject]bool, len(subjects))
+	for _, s := range subjects {
+		k.erased[s], of[s] = now, true
+	}
+	for name := range k.bins {
+		k.erase(name, func(e *entry) bool { return of[e.subject] })
+	}
+}
+
+// forgetOne drops one request, if it is kept still.
+func (k *kept) forgetOne(bin, id string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.erase(bin, func(e *entry) bool { return e.ID == id })
+}
+
+// erase drops those of a bin's requests that is names, but of one that says
+// that somebody was erased it keeps that it came.
+func (k *kept) erase(name string, is func(*entry) bool) {
+	b, ok := k.bins[name]
+	if !ok {
+		return
+	}
+	b.entries = slices.DeleteFunc(b.entries, func(el *list.Element) bool {
+		e := el.Value.(*entry)
+		switch {
+		case !is(e):
+			return false
+		case tellsErasure(e.Body):
+			e.Request, e.subject = emptied(e.Request), store.Subject{}
+			k.bytes += cost(e.Request) - e.cost
+			e.cost = cost(e.Request)
+			return false
+		}
+		k.bytes -= k.all.Remove(el).(*entry).cost
+		return true
+	})
+	k.tidy(name)
+}
+
+// tellsErasure tells whether a body is that of a citizen.erased. Source:
+// CONTRACT 6.
+func tellsErasure(body string) bool {
+	var b struct {
+		ErasedAt string `json:"erasedAt"`
+	}
+	return json.Unmarshal([]byte(body), &b) == nil && b.ErasedAt != ""
+}
+
+// emptied returns a request without what it says of a person: its path and
+// query are what the receiver's owner chose.
+func emptied(r Request) Request {
+	r.Body, r.Truncated = "", true
+	r.Headers = slices.DeleteFunc(slices.Clone(r.Headers), func(h delivery.Header) bool {
+		return strings.EqualFold(h.Name, delivery.HeaderSubject)
+	})
+	return r
 }
 
 // drop forgets a bin's oldest request. The oldest of all is the oldest of its

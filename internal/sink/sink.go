@@ -2,9 +2,10 @@
 // as they were told, and show what came.
 //
 // Requests live in memory only, bounded per bin and in all; a restart forgets
-// them. What is shown is text, and without the secrets that an owner gave us
-// to prove ourselves with. A bin's answer is on the portal's own origin, so
-// nothing in it may act there: no cookie, no script, no policy of the origin.
+// them, and what tells of somebody goes when that one is erased. What is shown
+// is text, and without the secrets that an owner gave us to prove ourselves
+// with. A bin's answer is on the portal's own origin, so nothing in it may act
+// there: no cookie, no script, no policy of the origin.
 package sink
 
 import (
@@ -163,6 +164,30 @@ func (s *Sink) Clear(ctx context.Context, app access.ID, bin string) error {
 	return nil
 }
 
+// Forget drops the requests that tell of subjects who were erased, from all
+// bins of their applications. Of one that tells of the erasure itself it stays
+// known that it came, without its body. It returns at once; those who watch are
+// not told. It may be called again for the same subject.
+func (s *Sink) Forget(subjects ...store.Subject) {
+	if len(subjects) > 0 {
+		s.kept.forget(subjects, time.Now())
+	}
+}
+
+// keep keeps a request about a subject. One that was on its way when its
+// subject was erased comes too late for Forget: whether the event with the ID
+// was erased is looked up once it is kept, so that either finds it.
+func (s *Sink) keep(ctx context.Context, r Request, subject store.Subject, eventID string) {
+	if erased := s.kept.add(r, subject); !erased {
+		return
+	}
+	e, err := s.store.Event(context.WithoutCancel(ctx), subject.Application, eventID)
+	if err == nil && !e.Erased {
+		return // one of those that tell of the end
+	}
+	s.kept.forgetOne(r.Bin, r.ID)
+}
+
 // Watch returns a channel of the bin's new requests and a function that ends
 // the watch; the channel is closed then, and when the inspector is closed. A
 // watcher that does not keep up loses requests: it reads them by Requests.
@@ -245,7 +270,7 @@ func (s *Sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		req.Status = status(script)
 	}
-	s.kept.add(req)
+	s.keep(ctx, req, store.Subject{Application: bin.Application, ID: r.Header.Get(delivery.HeaderSubject)}, r.Header.Get(signature.HeaderID))
 	s.log.DebugContext(ctx, "request kept", "bin", bin.Name, "method", req.Method, "bytes", req.Size, "status", req.Status)
 
 	switch {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,7 +20,9 @@ import (
 
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/app"
+	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
@@ -643,4 +646,141 @@ func TestCheckScript(t *testing.T) {
 			}
 		})
 	}
+}
+
+// told sends a request as a delivery about a subject.
+func (h *house) told(bin, subject, eventID, body string) {
+	r := httptest.NewRequest(http.MethodPost, Prefix+bin+"/hooks?a=1", strings.NewReader(body))
+	r.Header.Set(delivery.HeaderSubject, subject)
+	r.Header.Set(signature.HeaderID, eventID)
+	h.send(r)
+}
+
+func (h *house) bodies(t *testing.T, owner access.ID, bin string) []string {
+	t.Helper()
+	rs, _, err := h.Requests(t.Context(), owner, bin, "", MaxRequests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, r := range rs {
+		out = append(out, r.Body)
+	}
+	return out
+}
+
+const erasedBody = `{"applicationId":"app_1","citizenId":"ctz_1","externalRef":"CRM-1","erasedAt":"2026-03-04T05:06:07.089Z"}`
+
+func TestForget(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	second, theirs := h.newBin(t, h.owner), h.application(t)
+	foreign := h.newBin(t, theirs)
+	seen, cancel := h.Watch(h.bin)
+	defer cancel()
+	h.told(h.bin, "ctz_1", "evt_1", `{"email":"a@example.org"}`)
+	h.told(h.bin, "ctz_2", "evt_2", "of another")
+	h.told(h.bin, "ctz_1", "evt_3", erasedBody)
+	h.told(second, "ctz_1", "evt_1", "elsewhere")
+	h.told(foreign, "ctz_1", "evt_9", "another application's")
+	h.post("nobody's")
+
+	h.Forget()
+	h.Forget(store.Subject{Application: h.owner, ID: "ctz_1"}, store.Subject{Application: h.owner, ID: "ctz_none"})
+	if got, want := h.bodies(t, h.owner, h.bin), []string{"of another", "", "nobody's"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := h.bodies(t, h.owner, second); len(got) != 0 {
+		t.Errorf("the other bin: got %q, want nothing", got)
+	}
+	if got := h.bodies(t, theirs, foreign); len(got) != 1 {
+		t.Errorf("the bin of another application: got %q, want its request", got)
+	}
+	rs, _, err := h.Requests(t.Context(), h.owner, h.bin, "", MaxRequests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := rs[1]
+	if e.Header(delivery.HeaderSubject) != "" || e.Header(signature.HeaderID) != "evt_3" || !e.Truncated || e.Size != len(erasedBody) || e.Path == "" || e.ID == "" {
+		t.Errorf("got %+v, want that it came, without the subject", e)
+	}
+	if one, err := h.Get(t.Context(), h.owner, h.bin, e.ID); err != nil || one.Body != "" {
+		t.Errorf("got %+v, %v, want it without its body", one, err)
+	}
+	h.Forget(store.Subject{Application: h.owner, ID: "ctz_1"})
+	if got := h.Summary(h.bin).Kept; got != 3 {
+		t.Errorf("forgotten twice: got %d, want 3", got)
+	}
+	// Those who watch were not disturbed, and hear of what comes next.
+	h.post("next")
+	for range 4 {
+		<-seen
+	}
+	if r := <-seen; r.Body != "next" {
+		t.Errorf("got %q, want what came next", r.Body)
+	}
+	for _, b := range []struct {
+		owner access.ID
+		bin   string
+	}{{h.owner, h.bin}, {h.owner, second}, {theirs, foreign}} {
+		if err := h.Clear(t.Context(), b.owner, b.bin); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h.kept.bytes != 0 || h.kept.all.Len() != 0 {
+		t.Errorf("after Clear: got %d bytes, %d requests, want nothing", h.kept.bytes, h.kept.all.Len())
+	}
+}
+
+// A request that was on its way when its subject was erased comes too late for
+// Forget, and is not kept all the same; what tells of the end is.
+func TestForget_late(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := open(t)
+		c, err := h.app.CreateCitizen(t.Context(), h.owner, app.CitizenDraft{ID: new("ctz_1"), ExternalRef: new("CRM-1")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.endpoint(t, h.owner, public+Prefix+h.bin, subscription.Auth{Type: subscription.AuthNone})
+		const early, late, last = "evt_1", "evt_2", "evt_3"
+		publish := func(ids ...string) error {
+			return h.store.Update(t.Context(), func(tx store.Tx) error {
+				for _, id := range ids {
+					e := permission.EffectiveEvent(permission.Citizen{Application: string(h.owner), ID: c.ID}, permission.View{}, c.CreatedAt)
+					e.ID, e.RecordedAt = id, c.CreatedAt
+					if err := tx.PutCitizen(c, e); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err := publish(early, late); err != nil {
+			t.Fatal(err)
+		}
+		h.store.Watch(func(c store.Change) { h.Forget(c.Erased...) })
+		h.told(h.bin, "ctz_1", early, "early")
+		err = h.store.Update(t.Context(), func(tx store.Tx) error {
+			e := permission.ErasedEvent(permission.Citizen{Application: string(h.owner), ID: c.ID}, c.CreatedAt)
+			e.ID, e.RecordedAt = last, c.CreatedAt
+			return tx.Erase(h.owner, "ctz_1", e)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.told(h.bin, "ctz_1", late, "late")
+		h.told(h.bin, "ctz_1", "evt_unknown", "unknown")
+		h.told(h.bin, "ctz_1", last, erasedBody)
+		if got, want := h.bodies(t, h.owner, h.bin), []string{erasedBody}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		// Later on somebody may send what he likes.
+		time.Sleep(afterErasure + time.Second)
+		h.Forget(store.Subject{Application: h.owner, ID: "ctz_9"})
+		h.told(h.bin, "ctz_1", "evt_unknown", "later")
+		if got, want := h.bodies(t, h.owner, h.bin), []string{erasedBody, "later"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 }

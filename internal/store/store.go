@@ -14,6 +14,7 @@ import (
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/mail"
 	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -70,7 +71,14 @@ type Store interface {
 type Change struct {
 	Applications []access.ID         // whose logs grew
 	Endpoints    []delivery.Endpoint // whose configuration, status or replays changed
-	Deadline     time.Time           // the earliest deadline of a consent, or Standing.Next of a citizen, that was written; zero: none
+	Deadline     time.Time           // the earliest deadline of a consent, or Due of a citizen, that was written; zero: none
+	Erased       []Subject           // that were erased, or of which the last delivery ended
+}
+
+// Subject names what orders events across applications.
+type Subject struct {
+	Application access.ID
+	ID          string
 }
 
 // Reader reads. Every read names whose data it wants; what another
@@ -111,27 +119,48 @@ type Reader interface {
 	// PolicyVersions returns every version of a policy, as StatementVersions.
 	PolicyVersions(ctx context.Context, app access.ID, id permission.PolicyID) ([]permission.Policy, error)
 
-	// Citizen returns the citizen with that ID.
+	// Citizen returns the citizen with that ID, or the one that it was merged
+	// into.
 	Citizen(ctx context.Context, app access.ID, id permission.CitizenID) (Citizen, error)
-	// CitizenByRef returns the citizen with that ExternalRef; there is none with
-	// the empty one.
+	// CitizenByRef returns the citizen with that ExternalRef, or the one that it
+	// was merged into; there is none with the empty one.
 	CitizenByRef(ctx context.Context, app access.ID, externalRef string) (Citizen, error)
 	// Citizens returns a page, newest first, and the After of the next page,
 	// empty at the end.
 	Citizens(ctx context.Context, app access.ID, q CitizenQuery) ([]Citizen, string, error)
+	// Linked returns the citizens of a group, in the order in which they were
+	// made; none of one that there is not, the empty one included.
+	Linked(ctx context.Context, app access.ID, group string) ([]Citizen, error)
 	// Transaction returns one transaction.
 	Transaction(ctx context.Context, app access.ID, id permission.TransactionID) (permission.Transaction, error)
-	// Transactions returns a citizen's whole history, in the order recorded.
-	Transactions(ctx context.Context, app access.ID, citizen permission.CitizenID) ([]permission.Transaction, error)
-	// TransactionPage returns a page of a citizen's history, the last recorded
-	// first, and the after of the next page, empty at the end. A malformed after,
+	// Transactions returns the whole history of some citizens together, in the
+	// order recorded; of those that were merged into one of them too.
+	Transactions(ctx context.Context, app access.ID, citizens ...permission.CitizenID) ([]permission.Transaction, error)
+	// Past returns what a citizen's state at an instant is made of: the last
+	// checkpoint at or before at, and the transactions of its Histories that were
+	// recorded behind it and not after at, in order. Of each history it may stop
+	// at the first that was recorded after at. When there is no such checkpoint it
+	// is the zero Standing, with the citizen's own history.
+	Past(ctx context.Context, app access.ID, citizen permission.CitizenID, at time.Time) (Checkpoint, []permission.Transaction, error)
+	// TransactionPage returns a page of the history of a citizen and of those
+	// merged into it, the last recorded first, and the after of the next page, empty at the end. A malformed after,
 	// or one of another citizen, is fault.Invalid at "after".
 	TransactionPage(ctx context.Context, app access.ID, citizen permission.CitizenID, limit int, after string) ([]permission.Transaction, string, error)
-	// DueCitizens returns citizens whose Standing.Next is at or before now, of
-	// all applications, the earliest first.
+	// DueCitizens returns citizens that are Due at or before now, of all
+	// applications, the earliest first.
 	DueCitizens(ctx context.Context, now time.Time, limit int) ([]CitizenRef, error)
-	// NextLapse returns the earliest Standing.Next of all citizens; zero: none.
+	// NextLapse returns when the first of all citizens is Due; zero: none.
 	NextLapse(ctx context.Context) (time.Time, error)
+
+	// Templates returns the application's own mail templates, by name and
+	// language.
+	Templates(ctx context.Context, app access.ID) ([]mail.Template, error)
+	// Confirmation returns the one of a hash, whosever it is.
+	Confirmation(ctx context.Context, hash [32]byte) (Confirmation, error)
+	// Audit checks every record of an application: the log's events, and
+	// transactions. It reads page by page, so what is recorded meanwhile may be
+	// counted or not.
+	Audit(ctx context.Context, app access.ID) (Audit, error)
 
 	// Import returns one bulk import.
 	Import(ctx context.Context, app access.ID, id string) (Import, error)
@@ -144,6 +173,7 @@ type Reader interface {
 
 	// Endpoint returns an endpoint of that style that is not deleted, with its
 	// secrets opened and, when it is Asymmetric, the application's SigningKeys.
+	// Of a mail sender, of which an application has one, the ID may be empty.
 	Endpoint(ctx context.Context, app access.ID, style subscription.Style, id subscription.ID) (subscription.Endpoint, error)
 	// Endpoints returns a page in order of creation, and how many match in all.
 	Endpoints(ctx context.Context, app access.ID, q EndpointQuery) ([]subscription.Endpoint, int, error)
@@ -154,7 +184,8 @@ type Reader interface {
 
 	// Event returns one event with its body.
 	Event(ctx context.Context, app access.ID, id string) (event.Event, error)
-	// Events returns a page in commit order. After is the ID of the last event
+	// Events returns a page in commit order, or with Newest in the reverse of
+	// it. After is the ID of the last event
 	// seen; an unknown one is fault.Invalid at "after". The second result is
 	// the After of the next page, empty when no more events match now.
 	Events(ctx context.Context, app access.ID, q EventQuery) ([]event.Event, string, error)
@@ -207,7 +238,8 @@ const (
 )
 
 // Citizen is a person of whom an application keeps permissions, and the state
-// of these. All but the first two members are personal and kept sealed.
+// of these. All but ID, Application, Version and Group is personal and kept
+// sealed.
 type Citizen struct {
 	ID          permission.CitizenID // unique in its application
 	Application access.ID
@@ -215,9 +247,68 @@ type Citizen struct {
 	Emails      []string
 	Language    string // may be empty
 	Standing    permission.Standing
-	Version     int64 // from 1; grows by one with each change
+	Version     int64     // from 1; grows by one with each change
+	Group       string    // of linked citizens, whose histories count for each of them; empty: none
+	Merged      []Merged  // those that became a part of this one, in order
+	Reminded    time.Time // up to here the ends ahead were told of; zero: nothing was
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+}
+
+// Merged is a citizen that became a part of another one. Its ID and its
+// reference name that one from then on.
+type Merged struct {
+	ID          permission.CitizenID
+	ExternalRef string // may be empty
+	At          time.Time
+}
+
+// Due returns when the next thing happens to a citizen by itself: something
+// lapses or begins, or its end is to be told of. Zero: never.
+func (c Citizen) Due() time.Time {
+	next, remind := c.Standing.Next(), c.Standing.NextReminder(c.Reminded)
+	if next.IsZero() || !remind.IsZero() && remind.Before(next) {
+		return remind
+	}
+	return next
+}
+
+// Checkpoint is a citizen's state at an instant, kept so that a read of the
+// past needs a part of the history only.
+type Checkpoint struct {
+	Citizen   permission.CitizenID
+	At        time.Time
+	Standing  permission.Standing
+	Histories []permission.CitizenID // whose transactions count from here on, until the next checkpoint
+}
+
+// Confirmation is a question that a citizen was asked by mail and answers by
+// opening a link. Only the hash of what is in the link is kept.
+type Confirmation struct {
+	Hash        [32]byte // SHA-256
+	Application access.ID
+	Citizen     permission.CitizenID
+	Transaction permission.TransactionID // whose pending changes are to be confirmed
+	ExpiresAt   time.Time
+	ConfirmedAt time.Time                // zero: not yet
+	Confirmed   permission.TransactionID // the one that granted; empty: none did
+}
+
+// Audit is what a check of an application's records found. Each record holds
+// the hash of the one before it, so that none can be changed, left out or put
+// in between unseen; of what was erased the hash has stayed.
+type Audit struct {
+	Events       Chain
+	Transactions Chain
+}
+
+// Chain is what a check found of one kind of records.
+type Chain struct {
+	Records  int64    // in all
+	Earlier  int64    // of these, recorded before there was a chain
+	Erased   int64    // of these, whose content was erased
+	Head     [32]byte // hash of the last one; zero: there is none
+	BrokenAt string   // ID of the first record that does not fit; empty: all fit
 }
 
 // CitizenRef names a citizen across applications.
@@ -270,6 +361,7 @@ type EndpointQuery struct {
 type EventQuery struct {
 	Type    event.Type
 	Subject string
+	Newest  bool // the last in commit order first; After then leads to earlier ones
 	Limit   int
 	After   string
 }
@@ -318,6 +410,7 @@ type Idempotent struct {
 	Key       string
 	Route     string   // e.g. "POST /v1/consents"
 	Request   [32]byte // SHA-256 of the body
+	Subject   string   // whom the answer is about: the ID of a citizen or a consent; empty: nobody
 	Status    int
 	Response  []byte // kept sealed
 	ExpiresAt time.Time
@@ -380,21 +473,58 @@ type Tx interface {
 	// CitizenByRef reads within the transaction; see Reader.
 	CitizenByRef(app access.ID, externalRef string) (Citizen, error)
 	// PutCitizen inserts, or updates the citizen of that ID, and logs the events,
-	// as PutConsent does; their subject is the citizen's ID. Standing.Next is
-	// when the citizen becomes due.
+	// as PutConsent does; their subject is the citizen's ID.
 	//
-	// Error: fault.Conflict "external_ref_taken" at "/externalRef" when another
-	// citizen of the application has it.
+	// Errors, both fault.Conflict: "external_ref_taken" at "/externalRef" when
+	// another citizen of the application has it, or one had it that was merged into another one;
+	// "citizen_erased" at "/citizenId" when the ID is that of one who was erased.
 	PutCitizen(c Citizen, evts ...event.Event) error
 	// Transaction reads within the transaction; see Reader.
 	Transaction(app access.ID, id permission.TransactionID) (permission.Transaction, error)
 	// Transactions reads within the transaction; see Reader.
-	Transactions(app access.ID, citizen permission.CitizenID) ([]permission.Transaction, error)
+	Transactions(app access.ID, citizens ...permission.CitizenID) ([]permission.Transaction, error)
 	// PutTransaction inserts, at the end of its citizen's history. A citizen who
 	// is new is put in the same transaction, before or after it.
 	PutTransaction(app access.ID, t permission.Transaction) error
+	// Linked reads within the transaction; see Reader.
+	Linked(app access.ID, group string) ([]Citizen, error)
+	// PutCheckpoint keeps a checkpoint. It stands behind every transaction that
+	// was put before it, in this transaction of the store too.
+	PutCheckpoint(app access.ID, c Checkpoint) error
+	// MergeCitizen takes a citizen away that was merged into another one: its ID
+	// and its external reference name that one from then on, and its history
+	// counts for it. The events of both stay with their subjects. The other one
+	// is put by the caller. fault.NotFound when one of them is unknown.
+	MergeCitizen(app access.ID, from, into permission.CitizenID) error
+	// Erase destroys what is kept of a person under a subject, which is the ID of
+	// a citizen or of a consent, and then logs the events, which are the last of
+	// the subject; what is kept of these is destroyed in the transaction in which
+	// the last delivery of them ends, and the ID with it: where the subject was
+	// named, its keyed hash is. Without events that is at once.
+	//
+	// It destroys the data key, the citizen or the consent, the bodies of all
+	// events so far, what receivers answered to them, kept answers of Idempotent
+	// requests about the subject, checkpoints and confirmations; what waits to be
+	// delivered is cancelled. Of transactions and events there remain the ID, the
+	// type, the times and the place in the chain. Subjects merged into it are
+	// erased with it. fault.NotFound when there is no such citizen or consent.
+	Erase(app access.ID, subject string, last ...event.Event) error
+	// ConsentsOf returns all consents that name a citizen, oldest first.
+	ConsentsOf(app access.ID, citizenID string) ([]consent.Consent, error)
+	// Templates reads within the transaction; see Reader.
+	Templates(app access.ID) ([]mail.Template, error)
+	// PutTemplate inserts, or replaces the template of that name and language.
+	PutTemplate(app access.ID, t mail.Template) error
+	// DeleteTemplate removes one. fault.NotFound when there is none.
+	DeleteTemplate(app access.ID, name mail.Name, language string) error
+	// Confirmation reads within the transaction; see Reader.
+	Confirmation(hash [32]byte) (Confirmation, error)
+	// PutConfirmation inserts, or updates the one of that hash. Those that
+	// expired more than 30 days before now are dropped on the way.
+	PutConfirmation(c Confirmation, now time.Time) error
 	// CitizensBy returns those citizens that have one of the IDs or one of the
-	// external references, in any order, one of both perhaps twice.
+	// external references, or into whom one was merged that had it, in any order,
+	// one perhaps twice.
 	CitizensBy(app access.ID, ids []permission.CitizenID, externalRefs []string) ([]Citizen, error)
 	// PutRecorded does what PutCitizen does for each citizen, with the events
 	// about all of them, and then what PutTransaction does for each transaction;

@@ -361,10 +361,7 @@ func (v *validator) url(path string, raw *string, former string) string {
 		return ""
 	}
 	if err := v.check(*raw); err != nil {
-		f, ok := errors.AsType[*fault.Error](err)
-		if !ok {
-			f = fault.New(fault.Invalid, CodeInvalidURL, "The address cannot be used.")
-		}
+		f := asFault(err, CodeInvalidURL, "The address cannot be used.")
 		v.add(path, f.Code, f.Msg)
 		return ""
 	}
@@ -372,6 +369,15 @@ func (v *validator) url(path string, raw *string, former string) string {
 		v.moved = true
 	}
 	return *raw
+}
+
+// asFault returns the fault in a check's error, or one of the given code and
+// sentence when there is none.
+func asFault(err error, code, msg string) *fault.Error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	return fault.New(fault.Invalid, code, msg)
 }
 
 // origin returns an address's scheme, host and port in one spelling, or the

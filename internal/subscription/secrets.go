@@ -29,8 +29,12 @@ func (e Endpoint) MaskedURL() string {
 }
 
 // MaskedHeaders returns the name and the masked value of each header that the
-// authentication adds to a request, in a fixed order. Source: DOMAIN 7.7.
+// authentication adds to a request, in a fixed order; of a mail sender, those
+// that all of its mails carry. Source: DOMAIN 7.7.
 func (e Endpoint) MaskedHeaders() [][2]string {
+	if e.Style == MailSender {
+		return e.Mail.Fields()
+	}
 	switch a := e.Auth; a.Type {
 	case AuthAPIKey:
 		if a.APIKey.Location == InHeader {
@@ -46,13 +50,13 @@ func (e Endpoint) MaskedHeaders() [][2]string {
 }
 
 // Secrets returns every secret of the endpoint that is set: those of its
-// authentication, then the signing secrets. None of them may be in a log, an
+// authentication or of its mail server, then the signing secrets. None of them may be in a log, an
 // answer or an error.
 func (e Endpoint) Secrets() []secret.Value {
 	a := e.Auth
 	all := []secret.Value{
 		a.APIKey.Value, a.Bearer.Token, a.Bearer.RefreshToken, a.Bearer.ClientSecret,
-		a.OAuth2.ClientSecret, a.Basic.Password, a.MTLS.PrivateKey,
+		a.OAuth2.ClientSecret, a.Basic.Password, a.MTLS.PrivateKey, e.Mail.Password,
 	}
 	for _, k := range e.SigningKeys {
 		all = append(all, k.PrivateKey)

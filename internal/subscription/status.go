@@ -18,14 +18,18 @@ func StatusChanged(e Endpoint, from Status, at time.Time) event.Event {
 	type data struct {
 		SubscriptionID string `json:"subscriptionId,omitempty"`
 		InterceptorID  string `json:"interceptorId,omitempty"`
+		MailSenderID   string `json:"mailSenderId,omitempty"`
 		Status         Status `json:"status"`
 		StatusReason   string `json:"statusReason,omitempty"`
 		PreviousStatus Status `json:"previousStatus"`
 	}
 	d := data{Status: e.Status, StatusReason: e.StatusReason, PreviousStatus: from}
-	if e.Style == Interceptor {
+	switch e.Style {
+	case Interceptor:
 		d.InterceptorID = string(e.ID)
-	} else {
+	case MailSender:
+		d.MailSenderID = string(e.ID)
+	default:
 		d.SubscriptionID = string(e.ID)
 	}
 	body, err := json.Marshal(struct {

@@ -1,6 +1,6 @@
 // Package subscription says who wants which events, where, and how we prove
 // ourselves there; it covers both ways to register, interceptors and
-// subscriptions. Both are an Endpoint.
+// subscriptions, and what sends an application's mails. All are an Endpoint.
 //
 // It is a rule room: no I/O, no goroutine, no clock.
 package subscription
@@ -13,7 +13,7 @@ import (
 	"github.com/consentwire/consentwire/internal/secret"
 )
 
-// ID names an endpoint: "sub_…" or "int_…", 1..50 characters.
+// ID names an endpoint: "sub_…", "int_…" or "mls_…", 1..50 characters.
 type ID string
 
 // Style is the way an endpoint was registered.
@@ -23,6 +23,7 @@ type Style string
 const (
 	Interceptor  Style = "interceptor"  // source A
 	Subscription Style = "subscription" // source B
+	MailSender   Style = "mail-sender"  // ours: sends an application's citizen-emails by SMTP
 )
 
 // Status is what the owner, or we, made of the endpoint.
@@ -122,6 +123,18 @@ type Basic struct {
 	Password secret.Value
 }
 
+// Mail is where and how a mail sender hands its mails over (RFC 5321, 6409).
+type Mail struct {
+	Host     string
+	Port     int
+	Security string // "starttls" | "tls" | "none"
+	User     string // empty: no authentication
+	Password secret.Value
+	From     string // address
+	FromName string // may be empty
+	ReplyTo  string // address; may be empty
+}
+
 // SigningSecret is one secret that signs deliveries. ExpiresAt is zero for
 // the current one; a rotated one signs beside it until it expires.
 type SigningSecret struct {
@@ -179,7 +192,7 @@ type Endpoint struct {
 	StatusSince  time.Time
 
 	Auth           Auth
-	SigningSecrets []SigningSecret // newest first, never empty
+	SigningSecrets []SigningSecret // newest first; empty of mail senders only
 	Asymmetric     bool            // sign with the application's SigningKeys as well
 	SigningKeys    []SigningKey    // newest first; empty unless Asymmetric
 
@@ -190,6 +203,7 @@ type Endpoint struct {
 	Description   string
 	Metadata      map[string]string
 	OnBacklog     OnBacklog
+	Mail          Mail // mail senders
 
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -218,15 +232,18 @@ func (f Filter) Equal(o Filter) bool {
 //
 // An interceptor is told the source's six lifecycle events of its type. A
 // subscription is told its update type's own event, or exactly the types it
-// lists.
+// lists, and of each erasure; a mail sender the mails that are asked for.
 func (e Endpoint) Filter() Filter {
 	if e.Style == Interceptor {
 		return Filter{Feeds: []event.Feed{e.Feed}, Types: event.SourceLifecycle()}
 	}
-	if len(e.EventTypes) == 0 {
-		return Filter{Types: []event.Type{e.UpdateType.Own()}}
+	if e.Style == MailSender {
+		return Filter{Types: []event.Type{event.CitizenEmail}}
 	}
-	ts := slices.Clone(e.EventTypes)
+	ts := append(slices.Clone(e.EventTypes), event.CitizenErased)
+	if len(e.EventTypes) == 0 {
+		ts = append(ts, e.UpdateType.Own())
+	}
 	slices.Sort(ts)
 	return Filter{Types: slices.Compact(ts)}
 }

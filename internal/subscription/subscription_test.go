@@ -18,11 +18,12 @@ func TestEndpoint_Filter(t *testing.T) {
 	}{
 		{"an interceptor of type DATA", subscription.Endpoint{Style: subscription.Interceptor, Feed: event.LifecycleData},
 			"{[lifecycle-data] [consent.create.received consent.created consent.approved consent.rejected consent.expired consent.revoked]}"},
-		{"a subscription of full states", subscription.Endpoint{UpdateType: subscription.EffectivePermission}, "{[] [permissions.effective]}"},
-		{"a subscription of deltas", subscription.Endpoint{UpdateType: subscription.ConsentReceipts}, "{[] [permissions.delta]}"},
-		{"a subscription of mails", subscription.Endpoint{UpdateType: subscription.CitizenEmails}, "{[] [citizen.email]}"},
+		{"a subscription of full states", subscription.Endpoint{UpdateType: subscription.EffectivePermission}, "{[] [citizen.erased permissions.effective]}"},
+		{"a subscription of deltas", subscription.Endpoint{UpdateType: subscription.ConsentReceipts}, "{[] [citizen.erased permissions.delta]}"},
+		{"a subscription of mails", subscription.Endpoint{UpdateType: subscription.CitizenEmails}, "{[] [citizen.email citizen.erased]}"},
+		{"a mail sender", subscription.Endpoint{Style: subscription.MailSender}, "{[] [citizen.email]}"},
 		{"a subscription that lists its types, in a fixed order", subscription.Endpoint{UpdateType: subscription.ConsentReceipts,
-			EventTypes: []event.Type{event.ConsentRevoked, event.ConsentApproved}}, "{[] [consent.approved consent.revoked]}"},
+			EventTypes: []event.Type{event.ConsentRevoked, event.ConsentApproved}}, "{[] [citizen.erased consent.approved consent.revoked]}"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -126,13 +126,7 @@ func keep(n body.Node, secrets ...string) body.Node {
 // removed lists the unknown members of a patch whose value is null, read-only
 // ones included: the merge takes them away before anybody could refuse them.
 func removed(out []string, patch, auth body.Node) []string {
-	list := func(n body.Node, path string, known ...string) {
-		for _, name := range n.Names() {
-			if v, _ := n.Member(name); v.Kind() == body.Null && !slices.Contains(known, name) {
-				out = append(out, body.Join(path, name))
-			}
-		}
-	}
+	list := func(n body.Node, path string, known ...string) { out = nullsBut(out, n, path, known...) }
 	list(patch, "", "name", "url", "status", "updateType", "eventTypes", memberAuthentication, "retrySchedule",
 		"timeoutSeconds", "rateLimit", "maxInFlight", "description", "metadata", "onBacklog", "signatures", "discard")
 	const at = "/" + memberAuthentication
@@ -147,6 +141,17 @@ func removed(out []string, patch, auth body.Node) []string {
 		"scope", "clientAuthMethod", "audience")
 	sub(memberBasic, "user", "password", set("password"))
 	sub(memberMTLS, "certificate", "privateKey", set("privateKey"), "caCertificate")
+	return out
+}
+
+// nullsBut adds the places of n's members that are null and none of the known
+// ones.
+func nullsBut(out []string, n body.Node, path string, known ...string) []string {
+	for _, name := range n.Names() {
+		if v, _ := n.Member(name); v.Kind() == body.Null && !slices.Contains(known, name) {
+			out = append(out, body.Join(path, name))
+		}
+	}
 	return out
 }
 

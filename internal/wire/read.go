@@ -1,6 +1,7 @@
-// Package wire is the shape of subscriptions and interceptors in JSON: how a
-// request is read into a draft, how a merge patch is applied to what is
-// registered, and how a registration, and what was sent for it, is shown.
+// Package wire is the shape of subscriptions, interceptors and mail senders in
+// JSON: how a request is read into a draft, how a merge patch is applied to
+// what is registered, and how a registration, and what was sent for it, is
+// shown.
 //
 // A secret goes in and never comes out: a read shows null beside
 // "<member>Set": true. What a read shows can be sent back in a PATCH, where

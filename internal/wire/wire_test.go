@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -290,8 +291,8 @@ func TestCreateSubscription_needsNoAuthentication(t *testing.T) {
 	if err != nil || e.Auth.Type != subscription.AuthNone || e.Status != subscription.Active || e.UpdateType != subscription.EffectivePermission {
 		t.Errorf("got %v %v %v %v, want none, active, effective-permission", err, e.Auth.Type, e.Status, e.UpdateType)
 	}
-	if e.Filter().Types[0] != event.PermissionsEffective {
-		t.Errorf("got the feed %v, want permissions.effective", e.Filter().Types)
+	if got := e.Filter().Types; !slices.Equal(got, []event.Type{event.CitizenErased, event.PermissionsEffective}) {
+		t.Errorf("got the types %v, want citizen.erased and permissions.effective", got)
 	}
 }
 

@@ -91,6 +91,9 @@ func (t *tx) DeleteApplication(app access.ID) error {
 	if err != nil {
 		return err
 	}
+	if err := t.putHistories(); err != nil {
+		return err
+	}
 	t.keyed = true
 	t.small.forget()
 	for _, q := range []string{
@@ -108,12 +111,18 @@ func (t *tx) DeleteApplication(app access.ID) error {
 		"DELETE FROM import_error WHERE import IN (SELECT row FROM import WHERE app = ?)",
 		"DELETE FROM import WHERE app = ?",
 		"DELETE FROM permission_transaction WHERE app = ?",
+		"DELETE FROM checkpoint WHERE app = ?",
+		"DELETE FROM citizen_merged WHERE app = ?",
 		"DELETE FROM citizen WHERE app = ?",
+		"DELETE FROM confirmation WHERE app = ?",
+		"DELETE FROM mail_template WHERE app = ?",
 		"DELETE FROM configuration_former WHERE app = ?",
 		"DELETE FROM configuration WHERE app = ?",
 		"DELETE FROM part WHERE app = ?",
 		"DELETE FROM feed_used WHERE app = ?",
 		"DELETE FROM subject WHERE app = ?",
+		"DELETE FROM erasing WHERE app = ?",
+		"DELETE FROM tombstone WHERE app = ?",
 		"DELETE FROM idempotency WHERE app = ?",
 		"DELETE FROM bin WHERE app = ?",
 		"DELETE FROM token WHERE app = ?",
@@ -275,9 +284,13 @@ func (t *tx) PutIdempotent(app access.ID, i store.Idempotent, now time.Time) err
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`INSERT OR REPLACE INTO idempotency (app, route, key, request, status, response, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?)`, a, i.Route, i.Key, i.Request[:], i.Status,
-		t.s.keys.Seal(i.Response, answerPlace(app, i.Route, i.Key)), millis(i.ExpiresAt))
+	var subject any
+	if i.Subject != "" {
+		subject = t.s.subjectHash(a, i.Subject)
+	}
+	_, err = t.exec(`INSERT OR REPLACE INTO idempotency (app, route, key, request, status, response, expires_at, subject)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, a, i.Route, i.Key, i.Request[:], i.Status,
+		t.s.keys.Seal(i.Response, answerPlace(app, i.Route, i.Key)), millis(i.ExpiresAt), subject)
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/mail"
 	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/store"
 )
@@ -49,12 +50,15 @@ func fullCitizen(app access.ID, id permission.CitizenID) store.Citizen {
 	return store.Citizen{
 		ID: id, Application: app, ExternalRef: "external-ref-of-" + string(id), Emails: []string{"email-of-it@example.org", "another-email-of-it@example.org"},
 		Language: "language-of-it", Standing: s, Version: 1, CreatedAt: start, UpdatedAt: start.Add(time.Minute),
+		Group: "lnk_1", Reminded: start.Add(-time.Hour),
+		Merged: []store.Merged{{ID: "ctz_0", ExternalRef: "merged-ref-of-" + string(id), At: start}},
 	}
 }
 
-// permissions gives an application something in every table of permissions:
-// the citizen ctz_1 with an event and a transaction, and a configuration with a
-// statement of two versions.
+// permissions gives an application something in every table of permissions and
+// mails: the citizen ctz_1 with an event, a transaction, a checkpoint, a question
+// asked by mail, and ctz_0 as a part of it; and a configuration with a statement
+// of two versions.
 func permissions(t testing.TB, s *Store, app access.ID) {
 	t.Helper()
 	update(t, s, func(tx store.Tx) error {
@@ -63,7 +67,13 @@ func permissions(t testing.TB, s *Store, app access.ID) {
 			tx.PutOption(app, permission.Option{ID: "opt_1", DataID: "email", PurposeID: "news", PartyID: "us"}),
 			tx.PutStatement(app, permission.Statement{ID: "stm_1", Reference: "newsletter", Text: "May we?", Version: 1}),
 			tx.PutStatement(app, permission.Statement{ID: "stm_1", Reference: "newsletter", Text: "May we write?", Version: 2}),
-			tx.PutTransaction(app, fullTransaction("ctz_1")), tx.PutCitizen(fullCitizen(app, "ctz_1"), someEvent(app, "ctz_1")))
+			tx.PutTemplate(app, mail.Template{Name: mail.Receipt, Language: "en", Subject: "Yours", UpdatedAt: start}),
+			tx.PutTransaction(app, fullTransaction("ctz_1")), tx.PutCitizen(fullCitizen(app, "ctz_1"), someEvent(app, "ctz_1")),
+			tx.PutCheckpoint(app, store.Checkpoint{
+				Citizen: "ctz_1", At: start, Standing: fullCitizen(app, "ctz_1").Standing, Histories: []permission.CitizenID{"ctz_1", "ctz_of_it"},
+			}),
+			tx.PutConfirmation(store.Confirmation{Application: app, Citizen: "ctz_1", Transaction: "txn_ctz_1", ExpiresAt: start}, start),
+			tx.PutCitizen(fullCitizen(app, "ctz_0")), tx.MergeCitizen(app, "ctz_0", "ctz_1"))
 	})
 }
 
@@ -98,7 +108,10 @@ func TestDeleteApplication_leavesNothing(t *testing.T) {
 		return counts
 	}
 	before := rows()
-	for _, name := range []string{"configuration", "configuration_former", "part", "citizen", "permission_transaction", "feed_used", "subject", "event"} {
+	for _, name := range []string{
+		"configuration", "configuration_former", "part", "citizen", "permission_transaction", "feed_used", "subject", "event",
+		"citizen_merged", "checkpoint", "mail_template", "confirmation",
+	} {
 		if before[name] == 0 {
 			t.Errorf("%s holds nothing, so the test proves nothing", name)
 		}
@@ -237,6 +250,51 @@ func BenchmarkCitizen(b *testing.B) {
 					b.Fatalf("got %+v, %v, want the citizen's state", got, err)
 				}
 				took = append(took, time.Since(begin))
+			}
+			latencies(b, took)
+		})
+	}
+}
+
+// BenchmarkPast reads the state that a citizen with 1,000 transactions had at an
+// instant, with a checkpoint every 32 and without any.
+func BenchmarkPast(b *testing.B) {
+	for _, every := range []int{32, 1001} {
+		b.Run(fmt.Sprintf("every=%d", every), func(b *testing.B) {
+			s := newStore(b)
+			app := addApp(b, s, "app_bench")
+			c := fullCitizen(app, "ctz_1")
+			c.Standing = permission.Standing{}
+			update(b, s, func(tx store.Tx) error {
+				for n := range 1000 {
+					x := benchTransaction(c.ID, n)
+					c.Standing, _ = c.Standing.Record(x, x.Origin.RecordedAt)
+					if err := tx.PutTransaction(app, x); err != nil {
+						return err
+					}
+					if (n+1)%every > 0 {
+						continue
+					}
+					err := tx.PutCheckpoint(app, store.Checkpoint{
+						Citizen: c.ID, At: x.Origin.RecordedAt, Standing: c.Standing, Histories: []permission.CitizenID{c.ID},
+					})
+					if err != nil {
+						return err
+					}
+				}
+				return tx.PutCitizen(c)
+			})
+			var took []time.Duration
+			n := 0
+			for b.Loop() {
+				at := start.Add(time.Duration(n*7919%1000) * time.Second)
+				begin := time.Now()
+				_, tail, err := s.Past(context.Background(), app, c.ID, at)
+				took = append(took, time.Since(begin))
+				if want := (n*7919%1000 + 1) % every; err != nil || len(tail) != want {
+					b.Fatalf("got %d transactions, %v, want %d", len(tail), err, want)
+				}
+				n++
 			}
 			latencies(b, took)
 		})

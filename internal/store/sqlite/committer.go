@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -150,8 +151,11 @@ type finished struct {
 	err error
 }
 
-func (s *Store) commit() {
+// commit is the committer. erased says that something was erased before, which
+// the log that a crash left may hold.
+func (s *Store) commit(erased bool) {
 	k := &committer{s: s, c: s.writer, types: make(map[event.Type]int)}
+	k.wal.erased = erased
 	k.small.forget()
 	ended := false
 	defer func() {
@@ -169,6 +173,8 @@ func (s *Store) commit() {
 		k.wal.idle(k)
 		select {
 		case <-s.writes.wake:
+		case <-k.wal.due():
+			k.wal.waits = false
 		case <-s.stop:
 			s.writes.close()
 			for k.more() {
@@ -234,6 +240,7 @@ func (k *committer) run(w *write) {
 		}
 	} else {
 		f.err = err
+		k.small.undo()
 		if t.keyed {
 			k.small.forget()
 		}
@@ -281,7 +288,10 @@ func (k *committer) call(t *tx, fn func(*tx) error) (err error) {
 			err = errors.New("a transaction panicked")
 		}
 	}()
-	return fn(t)
+	if err := fn(t); err != nil {
+		return err
+	}
+	return t.putHistories()
 }
 
 // end commits the open group, tells the watchers, and answers the callers.
@@ -297,6 +307,7 @@ func (k *committer) end() {
 			k.fail(fmt.Errorf("commit: %w", err))
 		} else {
 			k.open = false
+			k.wal.erased = k.wal.erased || len(k.sum.erased) > 0
 			k.tell()
 		}
 	}
@@ -323,8 +334,8 @@ func (k *committer) tell() {
 			k.s.onEvent(t, n)
 		}
 	}
-	c := store.Change{Applications: unique(k.sum.apps), Endpoints: unique(k.sum.endpoints), Deadline: k.sum.deadline}
-	if len(c.Applications) == 0 && len(c.Endpoints) == 0 && c.Deadline.IsZero() {
+	c := store.Change{Applications: unique(k.sum.apps), Endpoints: unique(k.sum.endpoints), Deadline: k.sum.deadline, Erased: uniqueSubjects(k.sum.erased)}
+	if len(c.Applications) == 0 && len(c.Endpoints) == 0 && c.Deadline.IsZero() && len(c.Erased) == 0 {
 		return
 	}
 	k.s.watchMu.Lock()
@@ -337,6 +348,13 @@ func (k *committer) tell() {
 
 func unique[T access.ID | delivery.Endpoint](list []T) []T {
 	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func uniqueSubjects(list []store.Subject) []store.Subject {
+	slices.SortFunc(list, func(a, b store.Subject) int {
+		return cmp.Or(cmp.Compare(a.Application, b.Application), cmp.Compare(a.ID, b.ID))
+	})
 	return slices.Compact(list)
 }
 
@@ -378,6 +396,7 @@ func (c *touched) add(o touched) {
 	c.apps = append(c.apps, o.apps...)
 	c.endpoints = append(c.endpoints, o.endpoints...)
 	c.events = append(c.events, o.events...)
+	c.erased = append(c.erased, o.erased...)
 	c.due(o.deadline)
 }
 

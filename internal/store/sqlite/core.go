@@ -249,7 +249,9 @@ type tx struct {
 
 	configured map[int64]bool // applications whose configuration it changed
 
-	met map[advancedKey]*secret.Cipher // of the citizens that CitizensBy returned
+	met map[advancedKey]met // citizens that CitizensBy returned, or PutRecorded put
+
+	grown map[int64]struct{} // applications whose chain of transactions did
 }
 
 var (
@@ -264,6 +266,7 @@ type touched struct {
 	endpoints []delivery.Endpoint
 	deadline  time.Time
 	events    []event.Type
+	erased    []store.Subject
 }
 
 // write queues fn for the committer and waits until what it did is durable.
@@ -286,11 +289,16 @@ func (s *Store) Watch(fn func(store.Change)) {
 
 // smallKeys remember the integer keys of applications and endpoints, and which
 // feeds are used. They belong to the committer's goroutine and are forgotten
-// whenever a transaction that made or dropped some is rolled back.
+// whenever a transaction that made or dropped some is rolled back. So are the
+// ends of chains, and the erasures that are under way, whenever any is.
 type smallKeys struct {
 	apps  map[access.ID]int64
 	eps   map[delivery.Endpoint]epKey
 	feeds map[feedKey]bool
+
+	heads   map[int64]*heads
+	erasing map[int64]*erasing // by application; nil: not read yet
+	tombs   bool               // somebody was ever erased; known once erasing was read
 }
 
 // feedKey is a feed of an application.
@@ -307,7 +315,11 @@ const maxSmallKeys = 1 << 16
 
 func (k *smallKeys) forget() {
 	k.apps, k.eps, k.feeds = make(map[access.ID]int64), make(map[delivery.Endpoint]epKey), make(map[feedKey]bool)
+	k.undo()
 }
+
+// undo forgets what any transaction may have changed.
+func (k *smallKeys) undo() { k.heads, k.erasing = make(map[int64]*heads), nil }
 
 // app returns the integer key of an application; fault.NotFound.
 func (r *reader) app(id access.ID) (int64, error) {
@@ -439,6 +451,14 @@ func (k *ciphers) put(sealed []byte, c *secret.Cipher) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.add(string(sealed), c)
+}
+
+// drop forgets a data key that was destroyed.
+func (k *ciphers) drop(sealed []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.young, string(sealed))
+	delete(k.old, string(sealed))
 }
 
 func (k *ciphers) add(sealed string, c *secret.Cipher) {

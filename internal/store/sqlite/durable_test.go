@@ -25,6 +25,7 @@ import (
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/subscription"
@@ -71,7 +72,7 @@ func startChild(t *testing.T, task, dir string) (*exec.Cmd, io.Reader) {
 func child(task, dir string, out io.Writer) int {
 	if task == "full" {
 		signal.Ignore(syscall.SIGXFSZ)
-		const most = 1 << 20 // bytes of any file
+		const most = 2 << 20 // bytes of any file
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: most, Max: most}); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -360,6 +361,10 @@ func fullEndpoint(app access.ID, id subscription.ID) subscription.Endpoint {
 		SigningSecrets: []subscription.SigningSecret{{Secret: sec("signing-1"), ExpiresAt: start.Add(time.Hour)}, {Secret: sec("signing-2"), ExpiresAt: start.Add(2 * time.Hour)}},
 		RetrySchedule:  []time.Duration{time.Second, 90 * time.Minute}, Timeout: 7 * time.Second, RateLimit: 8, MaxInFlight: 9,
 		Description: "description-of-it", Metadata: map[string]string{"team": "metadata-of-it"}, OnBacklog: subscription.BacklogLatest,
+		Mail: subscription.Mail{
+			Host: "mail-host-of-it", Port: 587, Security: "starttls", User: "mail-user-of-it", Password: sec("mail"),
+			From: "mail-from-of-it", FromName: "mail-name-of-it", ReplyTo: "mail-reply-of-it",
+		},
 		CreatedAt: start.Add(time.Minute), UpdatedAt: start.Add(2 * time.Minute),
 	}
 }
@@ -441,7 +446,9 @@ func TestStore_keepsEveryField(t *testing.T) {
 	saveToken(t, s, "sub_1", tok)
 	holdBack(t, s, "sub_2", "con_1")
 	ev.Seq, ev.Sequence = 1, 1
-	requireFull(t, "event", reflect.ValueOf(ev))
+	all := ev
+	all.Erased = true // which this one is not
+	requireFull(t, "event", reflect.ValueOf(all))
 
 	gotC, err := s.Consent(t.Context(), app, "con_1")
 	if err != nil || !reflect.DeepEqual(gotC, c) {
@@ -503,13 +510,13 @@ func TestStore_nothingPersonalOrSecretInClear(t *testing.T) {
 	holdBack(t, s, "sub_2", "con_1")
 	permissions(t, s, app)
 	clear := []string{
-		"external-ref-of", "email-of-it", "language-of-it", "campaign-of-it", "person-of-it", "authority-of-it", "client-of-it",
+		"external-ref-of", "merged-ref-of", "ctz_of_it", "email-of-it", "language-of-it", "campaign-of-it", "person-of-it", "authority-of-it", "client-of-it",
 		"GRANTED", "choice-of-it", "label-of-it", "legitimate-interest", `"asOf"`,
 		"52998224725", "11222333000181", "39053344705", "CNPJ", "citizen-of-", "Maria da Penha", "123456.78", "approver-joao",
 		"ACCOUNTS_READ", "CUSTOMER_MANUALLY_REJECTED", "prefers another bank",
 		"the-body-of-the-event", "the-stored-answer", "X-Telling-Name",
 		"name-of-it", "receiver.example", "path-token-4711", "tokens.example", "client-a", "client-b", "scope-of-it", "audience-of-it",
-		"user-of-it", "description-of-it", "metadata-of-it", "secret-", "certificate-of-it", "ca-of-it",
+		"user-of-it", "mail-", "description-of-it", "metadata-of-it", "secret-", "certificate-of-it", "ca-of-it",
 		"reason-of-the-exchange", "of-the-request", "Of-The-Request", "of-the-answer", "Of-The-Answer",
 		strings.Repeat("k", 16), // of the master key
 	}
@@ -562,11 +569,16 @@ func TestStore_swappedRows(t *testing.T) {
 		two.ID, two.PublicKey = "key_2", "whpk_2"
 		held := plain
 		held.ID = "sub_4"
+		was := fullCitizen(app, "ctz_2").Standing
+		at := []store.Checkpoint{
+			{Citizen: "ctz_2", At: start, Standing: was, Histories: []permission.CitizenID{"ctz_2"}},
+			{Citizen: "ctz_2", At: start.Add(time.Hour), Histories: []permission.CitizenID{"ctz_2"}},
+		}
 		other := fullTransaction("ctz_1")
 		other.Origin.Transaction = "txn_2"
 		return errors.Join(
 			err, tx.PutCitizen(fullCitizen(app, "ctz_1")), tx.PutTransaction(app, fullTransaction("ctz_1")), tx.PutTransaction(app, other),
-			tx.PutCitizen(fullCitizen(app, "ctz_2")), tx.PutEndpoint(fullEndpoint(app, "sub_1"), delivery.Shown{}), tx.PutEndpoint(fullEndpoint(app, "sub_2"), delivery.Shown{}),
+			tx.PutCitizen(fullCitizen(app, "ctz_2")), tx.PutCheckpoint(app, at[0]), tx.PutCheckpoint(app, at[1]), tx.PutEndpoint(fullEndpoint(app, "sub_1"), delivery.Shown{}), tx.PutEndpoint(fullEndpoint(app, "sub_2"), delivery.Shown{}),
 			tx.PutEndpoint(plain, delivery.Shown{}), tx.PutEndpoint(held, delivery.Shown{}), tx.PutSigningKey(app, one), tx.PutSigningKey(app, two))
 	})
 	for _, e := range []delivery.Endpoint{"sub_3", "sub_4"} {
@@ -591,6 +603,7 @@ func TestStore_swappedRows(t *testing.T) {
 		"UPDATE attempt SET token = (SELECT token FROM attempt ORDER BY ep LIMIT 1) WHERE ep = (SELECT ep FROM endpoint WHERE endpoint_id = 'sub_4')",
 		"UPDATE signing_key SET public_key = 'whpk_forged' WHERE key_id = 'key_2'",
 		"UPDATE citizen SET standing = sealed WHERE citizen_id = 'ctz_1'",
+		"UPDATE checkpoint SET standing = (SELECT standing FROM checkpoint ORDER BY at LIMIT 1) WHERE row = (SELECT row FROM checkpoint ORDER BY at DESC LIMIT 1)",
 		"UPDATE permission_transaction SET sealed = (SELECT sealed FROM permission_transaction WHERE transaction_id = 'txn_2') WHERE transaction_id = 'txn_ctz_1'",
 	} {
 		if _, err := db.Exec(q); err != nil {
@@ -623,6 +636,11 @@ func TestStore_swappedRows(t *testing.T) {
 	wantKind(t, err, fault.Internal, "sealed_altered")
 	_, err = s.Transaction(t.Context(), app, "txn_ctz_1")
 	wantKind(t, err, fault.Internal, "sealed_altered")
+	_, _, err = s.Past(t.Context(), app, "ctz_2", start.Add(time.Hour))
+	wantKind(t, err, fault.Internal, "sealed_altered")
+	if _, _, err := s.Past(t.Context(), app, "ctz_2", start); err != nil {
+		t.Errorf("got %v for a checkpoint that was left alone", err)
+	}
 	if _, err := s.Citizen(t.Context(), app, "ctz_2"); err != nil {
 		t.Errorf("got %v for a citizen that was left alone", err)
 	}

@@ -40,8 +40,19 @@ type (
 		Description    string            `json:"description,omitzero"`
 		Metadata       map[string]string `json:"metadata,omitzero"`
 		OnBacklog      string            `json:"onBacklog,omitzero"`
+		Mail           mailForm          `json:"mail,omitzero"`
 		CreatedAt      int64             `json:"createdAt,omitzero"`
 		UpdatedAt      int64             `json:"updatedAt,omitzero"`
+	}
+	mailForm struct {
+		Host     string `json:"host,omitzero"`
+		Port     int    `json:"port,omitzero"`
+		Security string `json:"security,omitzero"`
+		User     string `json:"user,omitzero"`
+		Password string `json:"password,omitzero"`
+		From     string `json:"from,omitzero"`
+		FromName string `json:"fromName,omitzero"`
+		ReplyTo  string `json:"replyTo,omitzero"`
 	}
 	signingForm struct {
 		Secret    string `json:"secret"`
@@ -111,6 +122,9 @@ func encodeEndpoint(e subscription.Endpoint) ([]byte, error) {
 		Asymmetric:    e.Asymmetric,
 		RetrySchedule: e.RetrySchedule, Timeout: e.Timeout, RateLimit: e.RateLimit, MaxInFlight: e.MaxInFlight,
 		Description: e.Description, Metadata: e.Metadata, OnBacklog: string(e.OnBacklog),
+		Mail: mailForm{
+			e.Mail.Host, e.Mail.Port, e.Mail.Security, e.Mail.User, e.Mail.Password.Reveal(), e.Mail.From, e.Mail.FromName, e.Mail.ReplyTo,
+		},
 		CreatedAt: millis(e.CreatedAt), UpdatedAt: millis(e.UpdatedAt),
 	}
 	for _, s := range e.SigningSecrets {
@@ -149,6 +163,10 @@ func decodeEndpoint(b []byte, e *subscription.Endpoint) error {
 	}
 	e.RetrySchedule, e.Timeout, e.RateLimit, e.MaxInFlight = f.RetrySchedule, f.Timeout, f.RateLimit, f.MaxInFlight
 	e.Description, e.Metadata, e.OnBacklog = f.Description, f.Metadata, subscription.OnBacklog(f.OnBacklog)
+	e.Mail = subscription.Mail{
+		Host: f.Mail.Host, Port: f.Mail.Port, Security: f.Mail.Security, User: f.Mail.User, Password: secret.New(f.Mail.Password),
+		From: f.Mail.From, FromName: f.Mail.FromName, ReplyTo: f.Mail.ReplyTo,
+	}
 	e.CreatedAt, e.UpdatedAt = moment(f.CreatedAt), moment(f.UpdatedAt)
 	return nil
 }
@@ -206,6 +224,16 @@ func (s *Store) Endpoint(ctx context.Context, app access.ID, style subscription.
 }
 
 func (r *reader) ownEndpoint(app access.ID, style subscription.Style, id subscription.ID) (subscription.Endpoint, error) {
+	if style == subscription.MailSender && id == "" {
+		key, err := r.app(app)
+		if err != nil {
+			return subscription.Endpoint{}, err
+		}
+		err = r.get([]any{(*string)(&id)}, "SELECT endpoint_id FROM endpoint WHERE app = ? AND style = ? AND deleted_at IS NULL", key, string(style))
+		if err != nil {
+			return subscription.Endpoint{}, err
+		}
+	}
 	e, err := r.endpoint(delivery.Endpoint(id))
 	if err == nil && (e.Application != string(app) || e.Style != style) {
 		return subscription.Endpoint{}, notFound()
@@ -399,7 +427,10 @@ func (t *tx) DeleteEndpoint(app access.ID, id subscription.ID, now time.Time) er
 	t.change.endpoints = append(t.change.endpoints, e)
 	_, err = t.exec("UPDATE endpoint SET deleted_at = ?, sealed = x'', url_hash = x'', hold_exchange = NULL, epoch = epoch + 1 WHERE ep = ?",
 		millis(now), key.ep)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.endErasures(key.app)
 }
 
 // filterForm is how a filter is kept.

@@ -290,6 +290,9 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 		if err := rows.Scan(row.dst(&body, &sealedKey)...); err != nil {
 			return false, err
 		}
+		if len(body) == 0 {
+			continue // it was erased
+		}
 		it, err := r.openItem(&row, key.app, body, sealedKey)
 		if err != nil {
 			return false, err
@@ -324,10 +327,14 @@ func (i *itemRow) dst(body, sealedKey any) []any {
 	return []any{(*int64)(&i.Seq), &i.EventID, (*string)(&i.Type), &i.Subject, &i.Sequence, &i.recorded, body, sealedKey}
 }
 
-// openItem returns an event that was read with its body opened.
+// openItem returns an event that was read with its body opened; of one that was
+// erased there is none.
 func (r *reader) openItem(row *itemRow, app int64, body, sealedKey []byte) (delivery.Item, error) {
 	it := row.Item
 	it.RecordedAt = moment(row.recorded)
+	if len(body) == 0 {
+		return it, nil
+	}
 	c, err := r.s.cipher(app, it.Subject, sealedKey)
 	if err == nil {
 		r.s.seals.put(app, it.Subject, c)
@@ -429,10 +436,17 @@ func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
 	if err := t.putAttempts(key, p.Attempts); err != nil {
 		return err
 	}
-	if epoch != p.Lease.Epoch {
-		o.Fenced = true
-		return nil
+	if o.Fenced = epoch != p.Lease.Epoch; !o.Fenced {
+		if err := t.progress(key, cursor, p, o); err != nil {
+			return err
+		}
 	}
+	return t.toldErased(key.app, p, cursor)
+}
+
+// progress writes what a holder of the lease says besides attempts. cursor is
+// where the endpoint's was before.
+func (t *tx) progress(key epKey, cursor event.Seq, p *delivery.Progress, o *delivery.Outcome) error {
 	for i := range p.Put {
 		if err := t.putException(key.ep, &p.Put[i], p.At); err != nil {
 			return err
@@ -647,9 +661,9 @@ func (t *tx) feed(key epKey, cursor event.Seq, p *delivery.Progress, o *delivery
 		fed := delivery.Exception{Seq: seq, State: delivery.WaitTurn, Replay: true, Stale: stale}
 		var typ event.Type
 		err = t.get([]any{&fed.Subject, &fed.Base, (*string)(&typ)}, `SELECT subject, (SELECT COALESCE(MAX(n), 0) FROM attempt WHERE ep = ? AND seq = e.seq), type
-			FROM event e WHERE app = ? AND seq = ?`, key.ep, key.app, int64(seq))
+			FROM event e WHERE app = ? AND seq = ? AND erased = 0`, key.ep, key.app, int64(seq))
 		if isNotFound(err) {
-			continue // no longer in the log
+			continue // no longer in the log, or erased
 		}
 		if err == nil && !stale {
 			var old bool

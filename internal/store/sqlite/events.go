@@ -2,8 +2,10 @@ package sqlite
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -18,6 +20,7 @@ type advanced struct {
 	subject  string
 	sequence int64
 	cipher   *secret.Cipher
+	hash     []byte // of its name; nil until it is needed
 }
 
 // advance moves a subject's sequence on by n, which may be 0, and makes the
@@ -74,24 +77,31 @@ func (t *tx) append(app access.ID, evts []event.Event) error {
 	if err != nil {
 		return err
 	}
-	var last int64
-	err = t.get([]any{&last}, "UPDATE application SET last_seq = last_seq + ? WHERE app = ? RETURNING last_seq", len(evts), key)
+	h, err := t.heads(key)
 	if err != nil {
 		return err
 	}
 	t.change.apps = append(t.change.apps, app)
-	seq := last - int64(len(evts))
+	seq, chain := h.seq, h.log
 	for len(evts) > 0 {
 		n := min(run(evts, func(e event.Event) string { return e.Subject }), maxInsert)
 		if err := t.advance(key, evts[0].Subject, n); err != nil {
 			return err
 		}
+		if t.last.hash == nil {
+			t.last.hash = t.s.subjectHash(key, t.last.subject)
+		}
 		args := make([]any, 0, n*eventColumns)
 		for i, e := range evts[:n] {
 			seq++
-			args = append(args, key, seq, e.ID, string(e.Feed), string(e.Type), e.Subject,
-				t.last.sequence-int64(n-1-i), millis(e.OccurredAt), millis(e.RecordedAt), e.Except,
-				t.last.cipher.Seal(e.Body, bodyPlace(e.ID)))
+			x := chainedEvent{
+				seq: seq, sequence: t.last.sequence - int64(n-1-i), occurred: millis(e.OccurredAt), recorded: millis(e.RecordedAt),
+				id: e.ID, feed: string(e.Feed), typ: string(e.Type), except: e.Except, subject: t.last.hash,
+			}
+			body := t.last.cipher.Seal(e.Body, bodyPlace(e.ID))
+			digest := sha256.Sum256(body)
+			chain = x.chain(chain, digest[:])
+			args = append(args, key, seq, x.id, x.feed, x.typ, e.Subject, x.sequence, x.occurred, x.recorded, x.except, body, chain)
 			t.bytes += len(e.Body)
 			t.change.events = append(t.change.events, e.Type)
 		}
@@ -100,17 +110,19 @@ func (t *tx) append(app access.ID, evts []event.Event) error {
 		}
 		evts = evts[n:]
 	}
-	return nil
+	h.seq, h.log = seq, chain
+	_, err = t.exec("UPDATE application SET last_seq = ?, log_head = ? WHERE app = ?", h.seq, h.log, key)
+	return err
 }
 
 const (
-	eventColumns = 11
+	eventColumns = 12
 	maxInsert    = 16 // rows in one statement
 )
 
 // insertEvents[n] inserts n events.
 var insertEvents = inserts(`INSERT INTO event
-	(app, seq, event_id, feed, type, subject, sequence, occurred_at, recorded_at, except_id, body) VALUES `, eventColumns)
+	(app, seq, event_id, feed, type, subject, sequence, occurred_at, recorded_at, except_id, body, chain) VALUES `, eventColumns)
 
 // inserts returns the statements that insert 1..maxInsert rows, each under its
 // number.
@@ -126,7 +138,8 @@ func inserts(head string, columns int) [maxInsert + 1]string {
 // eventFields are what scanEvent reads; e is the event, s its subject.
 const eventFields = `e.event_id, e.seq, e.feed, e.type, e.subject, e.sequence, e.occurred_at, e.recorded_at, e.except_id, e.body, s.sealed_key`
 
-// scanEvent reads eventFields and opens the body.
+// scanEvent reads eventFields and opens the body. One that was erased is empty;
+// what is sealed never is.
 func (r *reader) scanEvent(scan func(...any) error, app access.ID, key int64) (event.Event, error) {
 	e := event.Event{Application: string(app)}
 	var feed, typ string
@@ -137,6 +150,9 @@ func (r *reader) scanEvent(scan func(...any) error, app access.ID, key int64) (e
 		return event.Event{}, err
 	}
 	e.Feed, e.Type, e.OccurredAt, e.RecordedAt = event.Feed(feed), event.Type(typ), moment(occurred), moment(recorded)
+	if e.Erased = len(body) == 0; e.Erased {
+		return e, nil
+	}
 	c, err := r.s.cipher(key, e.Subject, sealedKey)
 	if err == nil {
 		e.Body, err = c.Open(body, bodyPlace(e.ID))
@@ -145,6 +161,19 @@ func (r *reader) scanEvent(scan func(...any) error, app access.ID, key int64) (e
 		return event.Event{}, fmt.Errorf("open the body of %s: %w", e.ID, err)
 	}
 	return e, nil
+}
+
+// named returns the name under which a subject is kept: its own, or the one that
+// it has since it was erased.
+func (r *reader) named(app int64, subject string) (string, error) {
+	erased := erasedName(r.s.subjectHash(app, subject))
+	var yes bool
+	err := r.get([]any{&yes}, `SELECT EXISTS (SELECT 1 FROM subject WHERE app = ? AND subject = ?)
+		AND NOT EXISTS (SELECT 1 FROM subject WHERE app = ? AND subject = ?)`, app, erased, app, subject)
+	if yes {
+		return erased, err
+	}
+	return subject, err
 }
 
 // Event implements store.Reader.
@@ -172,18 +201,25 @@ func (s *Store) Events(ctx context.Context, app access.ID, q store.EventQuery) (
 		if err != nil {
 			return err
 		}
-		var after int64
+		after, behind, order := int64(0), ">", ""
+		if q.Newest {
+			after, behind, order = math.MaxInt64, "<", " DESC"
+		}
 		if q.After != "" {
 			if after, err = r.behind("SELECT seq FROM event WHERE event_id = ? AND app = ?", q.After, key); err != nil {
 				return err
 			}
 		}
-		where, args := "e.app = ? AND e.seq > ?", []any{key, after}
+		where, args := "e.app = ? AND e.seq "+behind+" ?", []any{key, after}
 		if q.Type != "" {
 			where, args = where+" AND e.type = ?", append(args, string(q.Type))
 		}
 		if q.Subject != "" {
-			where, args = where+" AND e.subject = ?", append(args, q.Subject)
+			subject, err := r.named(key, q.Subject)
+			if err != nil {
+				return err
+			}
+			where, args = where+" AND e.subject = ?", append(args, subject)
 		}
 		return r.each(func(rows *sql.Rows) error {
 			if len(list) == limit {
@@ -194,7 +230,7 @@ func (s *Store) Events(ctx context.Context, app access.ID, q store.EventQuery) (
 			list = append(list, e)
 			return err
 		}, "SELECT "+eventFields+" FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject WHERE "+
-			where+" ORDER BY e.seq LIMIT ?", append(args, limit+1)...)
+			where+" ORDER BY e.seq"+order+" LIMIT ?", append(args, limit+1)...)
 	})
 	if err != nil {
 		return nil, "", err

@@ -1,12 +1,14 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -207,15 +209,42 @@ func (s *Store) ImportErrors(
 	return list, more, nil
 }
 
-// citizensAsked is how many citizens one statement reads; a shorter list is
-// filled up with its last element.
-const citizensAsked = 64
+// namesAsked is how many names one statement asks for.
+const namesAsked = 64
 
 var (
-	citizensByID  = "SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c.citizen_id IN " + marks
-	citizensByRef = "SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c.ref_hash IN " + marks
-	marks         = "(?" + strings.Repeat(", ?", citizensAsked-1) + ")"
+	marks           = "(?" + strings.Repeat(", ?", namesAsked-1) + ")"
+	citizensByID    = "SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c.citizen_id IN " + marks
+	citizensByRef   = "SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c.ref_hash IN " + marks
+	mergedByID      = "SELECT " + citizenFields + fromMerged + " WHERE m.app = ? AND m.citizen_id IN " + marks
+	mergedByRef     = "SELECT " + citizenFields + fromMerged + " WHERE m.app = ? AND m.ref_hash IN " + marks
+	mergedAmong     = "SELECT citizen_id FROM citizen_merged WHERE app = ? AND citizen_id IN " + marks
+	mergedRefsAmong = "SELECT ref_hash, into_id FROM citizen_merged WHERE app = ? AND ref_hash IN " + marks
+	erasedAmong     = "SELECT subject FROM tombstone WHERE app = ? AND subject IN " + marks
 )
+
+// eachNamed calls fn for every row of a query whose arguments are an application and
+// namesAsked names, until it was asked for all of n; a shorter list is filled up
+// with its last element.
+func (r *reader) eachNamed(query string, app int64, n int, name func(int) any, fn func(rows *sql.Rows) error) error {
+	for begin := 0; begin < n; begin += namesAsked {
+		args := make([]any, 1, 1+namesAsked)
+		args[0] = app
+		for i := begin; len(args) <= namesAsked; i = min(i+1, n-1) {
+			args = append(args, name(i))
+		}
+		if err := r.each(fn, query, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// anyMerged tells whether a citizen of an application was ever merged into
+// another one.
+func (r *reader) anyMerged(app int64) (yes bool, err error) {
+	return yes, r.get([]any{&yes}, "SELECT EXISTS (SELECT 1 FROM citizen_merged WHERE app = ?)", app)
+}
 
 // CitizensBy implements store.Tx.
 func (t *tx) CitizensBy(app access.ID, ids []permission.CitizenID, externalRefs []string) ([]store.Citizen, error) {
@@ -225,47 +254,50 @@ func (t *tx) CitizensBy(app access.ID, ids []permission.CitizenID, externalRefs 
 	}
 	list := make([]store.Citizen, 0, len(ids)+len(externalRefs))
 	if t.met == nil {
-		t.met = make(map[advancedKey]*secret.Cipher, cap(list))
+		t.met = make(map[advancedKey]met, cap(list))
 	}
-	ask := func(query string, n int, name func(int) any) error {
-		for begin := 0; begin < n; begin += citizensAsked {
-			args := make([]any, 1, 1+citizensAsked)
-			args[0] = key
-			for i := begin; len(args) <= citizensAsked; i = min(i+1, n-1) {
-				args = append(args, name(i))
-			}
-			err := t.each(func(rows *sql.Rows) error {
-				var sealedKey []byte
-				c, err := t.scanCitizen(func(dst ...any) error {
-					err := rows.Scan(dst...)
-					sealedKey = *dst[len(dst)-1].(*[]byte)
-					return err
-				}, app, key)
-				if err != nil {
-					return err
-				}
-				list = append(list, c)
-				t.met[advancedKey{key, string(c.ID)}], err = t.s.cipher(key, string(c.ID), sealedKey)
+	// In the order of the indexes, so that each page is read once.
+	ids = slices.Sorted(slices.Values(ids))
+	hashes := make([][]byte, len(externalRefs))
+	for i, ref := range externalRefs {
+		hashes[i] = t.s.refHash(app, ref)
+	}
+	slices.SortFunc(hashes, bytes.Compare)
+	ask := func(byID, byRef string) error {
+		meet := func(rows *sql.Rows) error {
+			var sealedKey []byte
+			c, err := t.scanCitizen(func(dst ...any) error {
+				err := rows.Scan(dst...)
+				sealedKey = *dst[len(dst)-1].(*[]byte)
 				return err
-			}, query, args...)
+			}, app, key)
 			if err != nil {
 				return err
 			}
+			list = append(list, c)
+			ci, err := t.s.cipher(key, string(c.ID), sealedKey)
+			t.met[advancedKey{key, string(c.ID)}] = met{cipher: ci, is: true, ref: c.ExternalRef, group: c.Group}
+			return err
 		}
-		return nil
+		if err := t.eachNamed(byID, key, len(ids), func(i int) any { return string(ids[i]) }, meet); err != nil {
+			return err
+		}
+		return t.eachNamed(byRef, key, len(hashes), func(i int) any { return hashes[i] }, meet)
 	}
-	if err := ask(citizensByID, len(ids), func(i int) any { return string(ids[i]) }); err != nil {
+	if err := ask(citizensByID, citizensByRef); err != nil {
 		return nil, err
 	}
-	err = ask(citizensByRef, len(externalRefs), func(i int) any { return t.s.refHash(app, externalRefs[i]) })
-	return list, err
+	merged, err := t.anyMerged(key)
+	if err == nil && merged {
+		err = ask(mergedByID, mergedByRef)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
-const (
-	citizenColumns     = 7
-	transactionColumns = 4
-	subjectColumns     = 4
-)
+const subjectColumns = 4
 
 // advancedKey names a subject.
 type advancedKey struct {
@@ -273,12 +305,21 @@ type advancedKey struct {
 	subject string
 }
 
+// met is a citizen that a transaction came across.
+type met struct {
+	cipher     *secret.Cipher
+	is         bool // in table citizen, with these:
+	ref, group string
+}
+
+// A statement that fails does not undo what it did to rows before: it would
+// copy every page that it touches. So the whole transaction must then fail.
 var (
-	putCitizens = tails(inserts("INSERT INTO citizen (app, citizen_id, ref_hash, version, due_at, sealed, standing) VALUES ", citizenColumns),
-		` ON CONFLICT (app, citizen_id) DO UPDATE SET ref_hash = excluded.ref_hash, version = excluded.version,
-			due_at = excluded.due_at, sealed = excluded.sealed, standing = excluded.standing`)
+	putCitizens  = tails(inserts("INSERT OR FAIL INTO citizen ("+citizenNames+") VALUES ", citizenColumns), citizenAgain)
+	keepCitizens = tails(inserts("INSERT OR FAIL INTO citizen ("+citizenNames+") VALUES ", citizenColumns), // with the reference and the group that they have
+		" ON CONFLICT (app, citizen_id) DO UPDATE SET version = excluded.version, due_at = excluded.due_at, sealed = excluded.sealed, standing = excluded.standing")
 	makeSubjects    = tails(inserts("INSERT INTO subject (app, subject, sequence, sealed_key) VALUES ", subjectColumns), " ON CONFLICT DO NOTHING")
-	putTransactions = inserts("INSERT INTO permission_transaction (app, transaction_id, citizen_id, sealed) VALUES ", transactionColumns)
+	putTransactions = inserts("INSERT OR FAIL INTO permission_transaction ("+transactionNames+") VALUES ", transactionColumns)
 )
 
 func tails(heads [maxInsert + 1]string, tail string) [maxInsert + 1]string {
@@ -294,53 +335,50 @@ func (t *tx) PutRecorded(app access.ID, cs []store.Citizen, ts []permission.Tran
 	if err != nil {
 		return err
 	}
+	if err := t.mayPut(app, key, cs); err != nil {
+		return err
+	}
 	if err := t.Publish(evts...); err != nil {
 		return err
 	}
 	if err := t.makeSubjects(key, cs); err != nil {
 		return err
 	}
-	cipher := func(id permission.CitizenID) (*secret.Cipher, error) {
-		if ci := t.met[advancedKey{key, string(id)}]; ci != nil {
-			return ci, nil
-		}
-		err := t.advance(key, string(id), 0)
-		return t.last.cipher, err
-	}
+	cs, keep := t.inOrder(key, cs)
 	args := make([]any, 0, maxInsert*citizenColumns)
 	for i, c := range cs {
-		ci, err := cipher(c.ID)
+		ci, err := t.cipherOf(key, c.ID)
 		if err != nil {
 			return err
 		}
-		var ref, due any
+		var ref any
 		if c.ExternalRef != "" {
 			ref = t.s.refHash(app, c.ExternalRef)
 		}
-		if next := c.Standing.Next(); !next.IsZero() {
-			due = next.UnixMilli()
-			t.change.due(next)
+		if args, err = t.citizenRow(args, key, ref, ci, &c); err != nil {
+			return err
 		}
-		content, err := json.Marshal(citizenForm{c.ExternalRef, c.Emails, c.Language, millis(c.CreatedAt), millis(c.UpdatedAt)})
-		if err != nil {
-			return fmt.Errorf("encode a citizen: %w", err)
-		}
-		args = append(args, key, string(c.ID), ref, c.Version, due,
-			ci.Seal(content, citizenPlace(c.ID)), ci.Seal(c.Standing.Encode(), standingPlace(c.ID)))
-		if len(args) == cap(args) || i == len(cs)-1 {
-			if _, err := t.exec(putCitizens[len(args)/citizenColumns], args...); err != nil {
-				return refTaken(err)
+		if len(args) == cap(args) || i == len(cs)-1 || i == keep-1 {
+			put := &putCitizens
+			if i < keep {
+				put = &keepCitizens
+			}
+			if _, err := t.exec(put[len(args)/citizenColumns], args...); err != nil {
+				return refBroken(err)
 			}
 			args = args[:0]
 		}
+		t.met[advancedKey{key, string(c.ID)}] = met{ci, true, c.ExternalRef, c.Group}
 	}
 	args = make([]any, 0, maxInsert*transactionColumns)
 	for i, x := range ts {
-		ci, err := cipher(x.Citizen)
+		ci, err := t.cipherOf(key, x.Citizen)
 		if err != nil {
 			return err
 		}
-		args = append(args, key, string(x.ID()), string(x.Citizen), ci.Seal(x.Encode(), transactionPlace(x.ID())))
+		if args, err = t.transactionRow(args, key, ci, &x); err != nil {
+			return err
+		}
 		if len(args) == cap(args) || i == len(ts)-1 {
 			if _, err := t.exec(putTransactions[len(args)/transactionColumns], args...); err != nil {
 				return err
@@ -351,20 +389,89 @@ func (t *tx) PutRecorded(app access.ID, cs []store.Citizen, ts []permission.Tran
 	return nil
 }
 
+// inOrder returns citizens in the order in which they are to be put: first those
+// that keep their reference and their group, by their ID, so that an index is
+// read from its one end to the other and none is changed; then all others, in
+// the order given. keep is how many the first are.
+func (t *tx) inOrder(app int64, cs []store.Citizen) (list []store.Citizen, keep int) {
+	list = make([]store.Citizen, 0, len(cs))
+	var others []store.Citizen
+	for _, c := range cs {
+		if m := t.met[advancedKey{app, string(c.ID)}]; m.is && m.ref == c.ExternalRef && m.group == c.Group {
+			list = append(list, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b store.Citizen) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return append(list, others...), len(list)
+}
+
+// mayPut refuses citizens that PutCitizen would, but for references that are in
+// table citizen.
+func (t *tx) mayPut(app access.ID, key int64, cs []store.Citizen) error {
+	fresh := make([]string, 0, len(cs)) // perhaps
+	for _, c := range cs {
+		if t.met[advancedKey{key, string(c.ID)}].is {
+			continue
+		}
+		if hashInName(string(c.ID)) != nil {
+			return idErased()
+		}
+		fresh = append(fresh, string(c.ID))
+	}
+	if err := t.loadErasures(); err != nil {
+		return err
+	}
+	if t.small.tombs {
+		err := t.eachNamed(erasedAmong, key, len(fresh), func(i int) any { return t.s.subjectHash(key, fresh[i]) }, func(*sql.Rows) error {
+			return idErased()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if merged, err := t.anyMerged(key); err != nil || !merged {
+		return err
+	}
+	err := t.eachNamed(mergedAmong, key, len(fresh), func(i int) any { return fresh[i] }, func(*sql.Rows) error {
+		return errors.New("put a citizen who is a part of another one")
+	})
+	if err != nil {
+		return err
+	}
+	var hashes [][]byte
+	owners := make(map[string]permission.CitizenID, len(cs))
+	for _, c := range cs {
+		if c.ExternalRef != "" {
+			hash := t.s.refHash(app, c.ExternalRef)
+			hashes, owners[string(hash)] = append(hashes, hash), c.ID
+		}
+	}
+	return t.eachNamed(mergedRefsAmong, key, len(hashes), func(i int) any { return hashes[i] }, func(rows *sql.Rows) error {
+		var hash []byte
+		var into permission.CitizenID
+		if err := rows.Scan(&hash, (*string)(&into)); err != nil || owners[string(hash)] == into {
+			return err
+		}
+		return refTaken()
+	})
+}
+
 // makeSubjects makes those subjects of citizens that are not there yet, but for
 // the ones that CitizensBy returned.
 func (t *tx) makeSubjects(app int64, cs []store.Citizen) error {
 	if t.met == nil {
-		t.met = make(map[advancedKey]*secret.Cipher)
+		t.met = make(map[advancedKey]met)
 	}
 	args := make([]any, 0, maxInsert*subjectColumns)
-	made := make(map[advancedKey]*secret.Cipher, maxInsert)
+	made := make(map[advancedKey]met, maxInsert)
 	for i, c := range cs {
 		k := advancedKey{app, string(c.ID)}
-		if t.met[k] == nil {
+		if t.met[k].cipher == nil {
 			sealed, ci := t.s.keys.NewKey(subjectPlace(app, string(c.ID)))
 			t.s.opens.put(sealed, ci)
-			made[k] = ci
+			made[k] = met{cipher: ci}
 			args = append(args, app, string(c.ID), int64(0), sealed)
 		}
 		if len(args) < cap(args) && i < len(cs)-1 || len(args) == 0 {
@@ -383,11 +490,11 @@ func (t *tx) makeSubjects(app int64, cs []store.Citizen) error {
 	return nil
 }
 
-// refTaken tells the one constraint that citizens can break: the ID is no
+// refBroken tells the one constraint that citizens can break: the ID is no
 // conflict.
-func refTaken(err error) error {
+func refBroken(err error) error {
 	if e, ok := errors.AsType[*driver.Error](err); ok && e.Code() == lib.SQLITE_CONSTRAINT_UNIQUE {
-		return fault.At(fault.Conflict, "external_ref_taken", "/externalRef", "Another citizen has this externalRef already.")
+		return refTaken()
 	}
 	return err
 }

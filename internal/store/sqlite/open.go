@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/pressly/goose/v3"
 
@@ -30,12 +31,15 @@ var migrations embed.FS
 // readConns is how many reads can go on at a time.
 const readConns = 4
 
+// busyTimeout is how long the connection that writes waits for another program.
+const busyTimeout = time.Second
+
 // What each connection is told. The page holds an event of 1 to 3 KiB without
 // an overflow page; page size and vacuum are fixed when the file is made. What
 // is deleted is overwritten. The committer does the checkpoints.
 var (
 	writePragmas = []string{
-		"busy_timeout(1000)", "page_size(8192)", "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)",
+		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "page_size(8192)", "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)",
 		"secure_delete(ON)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)", "mmap_size(0)",
 		"cache_size(-16000)", "temp_store(MEMORY)", "foreign_keys(OFF)", "trusted_schema(OFF)",
 	}
@@ -96,7 +100,11 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		}
 		s.readers <- c
 	}
-	go s.commit()
+	var erased bool
+	if err := s.writer.get([]any{&erased}, "SELECT EXISTS (SELECT 1 FROM tombstone)"); err != nil {
+		return nil, unreadable(err)
+	}
+	go s.commit(erased)
 	return s, nil
 }
 

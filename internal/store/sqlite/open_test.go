@@ -3,6 +3,7 @@ package sqlite
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -166,6 +167,11 @@ func tamper(t *testing.T, dir, query string) {
 var added0003 = []string{
 	"DROP TABLE configuration", "DROP TABLE configuration_former", "DROP TABLE part", "DROP TABLE citizen", "DROP TABLE permission_transaction",
 	"DROP TABLE feed_used", "ALTER TABLE application DROP COLUMN configuration", "DROP TABLE import", "DROP TABLE import_error",
+	"DROP TABLE citizen_merged", "DROP TABLE checkpoint", "DROP TABLE mail_template", "DROP TABLE confirmation", // which 0006 added
+	"ALTER TABLE event DROP COLUMN erased", "ALTER TABLE event DROP COLUMN digest", "ALTER TABLE event DROP COLUMN chain", // which 0005 added
+	"ALTER TABLE application DROP COLUMN log_head", "ALTER TABLE application DROP COLUMN history_head",
+	"DROP INDEX idempotency_subject", "ALTER TABLE idempotency DROP COLUMN subject", "DROP TABLE tombstone", "DROP TABLE erasing",
+	`UPDATE filter SET filter = replace(replace(filter, '"citizen.erased",', ''), ',"citizen.erased"', '')`,
 }
 
 func TestOpen_schema(t *testing.T) {
@@ -254,6 +260,29 @@ func TestOpen_schema(t *testing.T) {
 			}
 			return tx.PutCitizen(fullCitizen(one, "ctz_1"))
 		})
+		var inForce []string
+		err := s.read(t.Context(), func(r *reader) error {
+			return r.each(func(rows *sql.Rows) error {
+				var f string
+				err := rows.Scan(&f)
+				inForce = append(inForce, f)
+				return err
+			}, "SELECT filter FROM filter f JOIN endpoint p ON p.ep = f.ep WHERE p.deleted_at IS NULL ORDER BY f.ep, f.from_seq")
+		})
+		was, _ := encodeFilter(subscription.Filter{Types: []event.Type{event.ConsentApproved, event.PermissionsDelta}})
+		is, _ := encodeFilter(delta.Filter())
+		toMails, _ := encodeFilter(mails.Filter())
+		toOther, _ := encodeFilter(other.Filter())
+		if want := []string{was, is, toMails, toOther}; err != nil || !slices.Equal(inForce, want) {
+			t.Errorf("got %q, %v, want the filter of each that is in force to let erasures through: %q", inForce, err, want)
+		}
+		if a, err := s.Audit(t.Context(), one); err != nil || a.Events.Records != 1 || a.Events.Earlier != 1 || a.Events.BrokenAt != "" {
+			t.Errorf("got %+v, %v, want one event from before there was a chain", a.Events, err)
+		}
+		update(t, s, func(tx store.Tx) error { return tx.Publish(someEvent(one, "con_2")) })
+		if a, err := s.Audit(t.Context(), one); err != nil || a.Events.Records != 2 || a.Events.Earlier != 1 || a.Events.BrokenAt != "" {
+			t.Errorf("got %+v, %v, want a chain behind it", a.Events, err)
+		}
 	})
 	t.Run("a later program's folder", func(t *testing.T) {
 		t.Parallel()

@@ -32,7 +32,10 @@ func (t *tx) Discard(app access.ID, id subscription.ID, now time.Time) error {
 		AND NOT EXISTS (SELECT 1 FROM span s WHERE s.ep = endpoint.ep AND s.to_seq IS NULL)
 		ON CONFLICT (ep, from_seq) DO UPDATE SET to_seq = NULL, state = excluded.state, at = excluded.at`,
 		spanDiscarded, millis(now), key.ep)
-	return err
+	if err != nil {
+		return err
+	}
+	return t.endErasures(key.app)
 }
 
 // cancelWaiting ends what waits for an endpoint that is being deleted. Its

@@ -32,7 +32,7 @@ func (s *Store) ReplaySelection(ctx context.Context, app access.ID, id subscript
 		err := s.read(ctx, func(r *reader) error {
 			t, err := r.living(app, id)
 			if err == nil {
-				place, end, err = r.recorded(t, q, place, &list, &stale)
+				place, end, err = r.chosenByTime(t, q, place, &list, &stale)
 			}
 			return err
 		})
@@ -45,9 +45,9 @@ func (s *Store) ReplaySelection(ctx context.Context, app access.ID, id subscript
 	}
 }
 
-// recorded adds the places of what was recorded in the time asked for, behind
+// chosenByTime adds the places of what was recorded in the time asked for, behind
 // a place, and returns how far it looked.
-func (r *reader) recorded(t *told, q store.ReplayQuery, after event.Seq, list *[]event.Seq, stale *int) (upto event.Seq, end bool, err error) {
+func (r *reader) chosenByTime(t *told, q store.ReplayQuery, after event.Seq, list *[]event.Seq, stale *int) (upto event.Seq, end bool, err error) {
 	lo, hi, err := r.between(t.key.app, q.From, q.To)
 	if err != nil {
 		return after, false, err
@@ -68,7 +68,7 @@ func (r *reader) recorded(t *told, q store.ReplayQuery, after event.Seq, list *[
 		found = append(found, candidate{t, e})
 		return err
 	}, "SELECT "+happenedFields+` FROM event e WHERE e.app = ? AND e.seq > ? AND e.seq <= ? AND e.recorded_at >= ? AND e.recorded_at < ?
-		AND `+matching+" ORDER BY e.seq", append([]any{t.key.app, int64(after), int64(upto), from, to}, args...)...)
+		AND e.erased = 0 AND `+matching+" ORDER BY e.seq", append([]any{t.key.app, int64(after), int64(upto), from, to}, args...)...)
 	if err != nil {
 		return after, false, err
 	}
@@ -90,6 +90,10 @@ func (r *reader) chosen(t *told, q store.ReplayQuery) (list []event.Seq, stale i
 		}
 		if err != nil {
 			return nil, 0, err
+		}
+		if e.Erased {
+			return nil, 0, fault.At(fault.Invalid, "event_erased", fmt.Sprintf("/eventIds/%d", i),
+				"The person that this event is about was erased, and its body with it.")
 		}
 		found = append(found, candidate{t, e})
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -24,11 +25,20 @@ func attemptOwner(ep int64, seq event.Seq) string {
 }
 
 // sealAnswers returns an attempt's answer, and the exchange for its token,
-// sealed under the subject's key; nil for what there was not, or when the
-// subject was erased meanwhile.
+// sealed under the subject's key; nil for what there was not, or when the event
+// was erased meanwhile.
 func (t *tx) sealAnswers(key epKey, a *delivery.Attempt) (response, token []byte, err error) {
 	if a.Response == nil && a.Token == nil {
 		return nil, nil, nil
+	}
+	erasures, err := t.erasures(key.app)
+	if err != nil {
+		return nil, nil, err
+	}
+	if erasures != nil {
+		if last, ok := erasures.last[a.Subject]; ok && !slices.Contains(last, a.Seq) {
+			return nil, nil, nil
+		}
 	}
 	c := t.s.seals.get(key.app, a.Subject)
 	if c == nil {
@@ -125,6 +135,14 @@ func (k *seals) get(app int64, subject string) *secret.Cipher {
 		return c
 	}
 	return k.old[key]
+}
+
+// drop forgets a subject's.
+func (k *seals) drop(app int64, subject string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.young, sealKey{app, subject})
+	delete(k.old, sealKey{app, subject})
 }
 
 func (k *seals) put(app int64, subject string, c *secret.Cipher) {

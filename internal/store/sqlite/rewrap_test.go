@@ -107,7 +107,7 @@ func world(t testing.TB, s *Store, n int) (app access.ID, records int) {
 	})
 	permissions(t, s, app) // sealed by the citizen's key only
 	subjects(t, s, app, n)
-	return app, n + 2 + 2 + 1 + 3 + 1 + 1 + 1 + 2 // subjects, endpoints, hold, shown, token, key pair, answer, meta
+	return app, n + 3 + 2 + 1 + 3 + 1 + 1 + 1 + 2 // subjects, endpoints, hold, shown, token, key pair, answer, meta
 }
 
 // check reads something of each column.
@@ -128,6 +128,9 @@ func check(t testing.TB, s *Store, app access.ID) {
 	}
 	if c, err := s.CitizenByRef(t.Context(), app, "external-ref-of-ctz_1"); err != nil || c.Language != "language-of-it" || c.Standing.Next().IsZero() {
 		t.Errorf("got %+v, %v, want the citizen found by its reference", c, err)
+	}
+	if c, _, err := s.Past(t.Context(), app, "ctz_0", start); err != nil || c.Citizen != "ctz_1" || c.Standing.Next().IsZero() {
+		t.Errorf("got %+v, %v, want the checkpoint of the citizen", c, err)
 	}
 	if list, err := s.Transactions(t.Context(), app, "ctz_1"); err != nil || len(list) != 1 {
 		t.Errorf("got %d transactions, %v, want one", len(list), err)

@@ -240,6 +240,7 @@ const (
 	whyDiscarded  = "the endpoint was paused by its owner"
 	whyCancelled  = "the endpoint was deleted"
 	whySuperseded = "a newer full state was waiting"
+	whyErased     = "the person was erased"
 )
 
 // fate derives what became of an event at an endpoint; ok is false when it is
@@ -254,11 +255,12 @@ func (c candidate) fate(f fact) (v delivery.View, ok bool) {
 		return v, false
 	}
 	v = delivery.View{
-		ID: delivery.ID(t.id, e.Seq), EventID: e.ID, Endpoint: t.id, Interceptor: t.style == subscription.Interceptor,
+		ID: delivery.ID(t.id, e.Seq), EventID: e.ID, Endpoint: t.id, Interceptor: t.style == subscription.Interceptor, MailSender: t.style == subscription.MailSender,
 		Seq: e.Seq, Type: e.Type, Subject: e.Subject, Sequence: e.Sequence, CreatedAt: e.RecordedAt,
 		AttemptCount: f.attempts, Reason: f.reason,
 	}
 	reason, held := t.held()
+	erased := false
 	wait := func(s delivery.Status, next time.Time) {
 		if v.Status, v.NextAttemptAt = s, next; held {
 			v.Status, v.Reason, v.NextAttemptAt = delivery.Held, reason, time.Time{}
@@ -271,6 +273,9 @@ func (c candidate) fate(f fact) (v delivery.View, ok bool) {
 		wait(delivery.Pending, time.Time{})
 	case f.trouble && f.x.State == delivery.EndExhausted && !f.round:
 		v.Status = delivery.Exhausted
+	case f.trouble && !f.round && f.x.State == endErased:
+		v.Status = delivery.Cancelled
+		erased = true
 	case f.trouble && !f.round:
 		v.Status = delivery.Status(f.x.State) // discarded, superseded, cancelled
 	case !f.delivered.IsZero():
@@ -288,7 +293,9 @@ func (c candidate) fate(f fact) (v delivery.View, ok bool) {
 	case delivery.Discarded:
 		v.Reason = whyDiscarded
 	case delivery.Cancelled:
-		v.Reason = whyCancelled
+		if v.Reason = whyCancelled; erased {
+			v.Reason = whyErased
+		}
 	case delivery.Superseded:
 		v.Reason = whySuperseded
 	}
@@ -305,13 +312,13 @@ func (r *reader) fate(c candidate) (delivery.View, bool, error) {
 	return v, ok, nil
 }
 
-const happenedFields = "e.event_id, e.seq, e.feed, e.type, e.subject, e.sequence, e.recorded_at, e.except_id"
+const happenedFields = "e.event_id, e.seq, e.feed, e.type, e.subject, e.sequence, e.recorded_at, e.except_id, e.erased"
 
 // scanHappened reads an event without its body.
 func scanHappened(scan func(...any) error) (event.Event, error) {
 	var e event.Event
 	var recorded int64
-	err := scan(&e.ID, (*int64)(&e.Seq), (*string)(&e.Feed), (*string)(&e.Type), &e.Subject, &e.Sequence, &recorded, &e.Except)
+	err := scan(&e.ID, (*int64)(&e.Seq), (*string)(&e.Feed), (*string)(&e.Type), &e.Subject, &e.Sequence, &recorded, &e.Except, &e.Erased)
 	e.RecordedAt = moment(recorded)
 	return e, err
 }

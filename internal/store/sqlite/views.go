@@ -75,11 +75,13 @@ func (r *reader) attempts(t *told, e event.Event) (list []delivery.AttemptView, 
 	if err != nil || len(list) == 0 {
 		return list, err
 	}
+	if e.Erased {
+		return list, r.showRequests(t, list)
+	}
 	c, err := r.subjectCipher(t.key.app, e.Subject)
 	if err != nil {
 		return nil, err
 	}
-	shown := map[int64]delivery.Shown{}
 	for i := range list {
 		a := &list[i]
 		if sealed[i].response != nil {
@@ -100,14 +102,23 @@ func (r *reader) attempts(t *told, e event.Event) (list []delivery.AttemptView, 
 				return nil, fmt.Errorf("open an exchange: %w", err)
 			}
 		}
+	}
+	return list, r.showRequests(t, list)
+}
+
+// showRequests adds how the requests looked.
+func (r *reader) showRequests(t *told, list []delivery.AttemptView) (err error) {
+	shown := map[int64]delivery.Shown{}
+	for i := range list {
+		a := &list[i]
 		if _, ok := shown[a.Config]; !ok {
 			if shown[a.Config], err = r.shown(t.key.ep, t.id, a.Config); err != nil && !isNotFound(err) {
-				return nil, err
+				return err
 			}
 		}
 		a.Shown = shown[a.Config]
 	}
-	return list, nil
+	return nil
 }
 
 // place is how far a list of deliveries is: an event, and one of the
@@ -225,6 +236,11 @@ func (r *reader) walk(app access.ID, q store.DeliveryQuery, after place) (*walk,
 		w.state = delivery.EndExhausted
 	case q.Status == delivery.Superseded:
 		w.state = delivery.EndSuperseded
+	}
+	if q.Subject != "" {
+		if w.q.Subject, err = r.named(key, q.Subject); err != nil {
+			return nil, err
+		}
 	}
 	lo, hi, err := r.between(key, q.From, q.To)
 	if err != nil {

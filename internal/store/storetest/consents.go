@@ -255,9 +255,17 @@ func eventPages(t *testing.T, r *room) {
 		{"after an event", store.EventQuery{After: evts[4].ID}, func(i int) bool { return i > 4 }},
 		{"after an event that does not match", store.EventQuery{After: evts[4].ID, Type: event.ConsentApproved}, func(i int) bool { return i > 4 && i%3 == 2 }},
 		{"after the last", store.EventQuery{After: evts[11].ID}, func(int) bool { return false }},
+		{"newest first", store.EventQuery{Newest: true}, func(int) bool { return true }},
+		{"newest first, by type", store.EventQuery{Newest: true, Type: event.ConsentApproved}, func(i int) bool { return i%3 == 2 }},
+		{"newest first, by subject", store.EventQuery{Newest: true, Subject: "con_b"}, func(i int) bool { return i%2 == 1 }},
+		{"newest first, before an event that does not match", store.EventQuery{Newest: true, After: evts[7].ID, Type: event.ConsentApproved}, func(i int) bool { return i < 7 && i%3 == 2 }},
+		{"newest first, before the first", store.EventQuery{Newest: true, After: evts[0].ID}, func(int) bool { return false }},
 	}
 	for _, tt := range tests {
 		want := ids(tt.keep)
+		if tt.q.Newest {
+			slices.Reverse(want)
+		}
 		for _, limit := range []int{1, 2, 3, 4, 12, 100} {
 			q := tt.q
 			q.Limit = limit

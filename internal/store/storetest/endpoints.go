@@ -51,10 +51,49 @@ func endpointRoundTrip(t *testing.T, r *room) {
 	}
 	check(full)
 	check(plain)
+	sender := subscription.Endpoint{
+		ID: "mls_1", Application: string(app1), Style: subscription.MailSender, Version: 1, URL: "smtp://smtp.example.org:465",
+		Status: subscription.Active, StatusSince: minute(1), Auth: subscription.Auth{Type: subscription.AuthNone}, OnBacklog: subscription.BacklogAll,
+		Mail: subscription.Mail{
+			Host: "smtp.example.org", Port: 465, Security: "tls", User: "p", Password: newSecret("q ☃"), From: "r@example.org", FromName: "s ☃", ReplyTo: "t@example.org",
+		},
+		CreatedAt: t0, UpdatedAt: minute(2),
+	}
+	theOne := func(app access.ID) (subscription.Endpoint, error) {
+		var inside subscription.Endpoint
+		var insideErr error
+		r.update(func(tx store.Tx) error {
+			inside, insideErr = tx.Endpoint(app, subscription.MailSender, "")
+			return nil
+		})
+		out, err := r.Store.Endpoint(r.ctx, app, subscription.MailSender, "")
+		r.same("the application's mail sender within a transaction", inside, out)
+		r.same("its error", insideErr == nil, err == nil)
+		return out, err
+	}
+	_, err := theOne(app1)
+	r.notFound("a mail sender that is not there", err)
+	r.put(sender)
+	check(sender)
+	one, err := theOne(app1)
+	r.must(err)
+	r.same("the application's mail sender", one, sender)
+	_, err = theOne(app2)
+	r.notFound("another application's", err)
+	_, err = r.Store.Endpoint(r.ctx, app1, subscription.Subscription, "")
+	r.notFound("a subscription without an ID", err)
+	r.update(func(tx store.Tx) error { return tx.DeleteEndpoint(app1, sender.ID, minute(3)) })
+	_, err = theOne(app1)
+	r.notFound("a mail sender that was deleted", err)
+	sender.ID = "mls_2"
+	r.put(sender)
+	one, err = theOne(app1)
+	r.must(err)
+	r.same("the mail sender that came after it", one, sender)
 	full.Version, full.Name, full.Auth, full.RetrySchedule, full.Metadata = 4, "", subscription.Auth{Type: subscription.AuthNone}, nil, nil
 	r.put(full)
 	check(full)
-	_, err := r.Store.Endpoint(r.ctx, app1, subscription.Interceptor, "sub_1")
+	_, err = r.Store.Endpoint(r.ctx, app1, subscription.Interceptor, "sub_1")
 	r.notFound("a subscription asked for as an interceptor", err)
 	_, err = r.Store.Endpoint(r.ctx, app1, subscription.Subscription, "int_1")
 	r.notFound("an interceptor asked for as a subscription", err)

@@ -12,6 +12,7 @@ import (
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/mail"
 	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/subscription"
@@ -238,6 +239,11 @@ func (f *Faulty) CitizenByRef(ctx context.Context, app access.ID, externalRef st
 	return do(f, "CitizenByRef", func() (store.Citizen, error) { return f.Store.CitizenByRef(ctx, app, externalRef) })
 }
 
+// Linked implements store.Reader.
+func (f *Faulty) Linked(ctx context.Context, app access.ID, group string) ([]store.Citizen, error) {
+	return do(f, "Linked", func() ([]store.Citizen, error) { return f.Store.Linked(ctx, app, group) })
+}
+
 // Citizens implements store.Reader.
 func (f *Faulty) Citizens(ctx context.Context, app access.ID, q store.CitizenQuery) ([]store.Citizen, string, error) {
 	return list(f, "Citizens", func() ([]store.Citizen, string, error) { return f.Store.Citizens(ctx, app, q) })
@@ -249,8 +255,8 @@ func (f *Faulty) Transaction(ctx context.Context, app access.ID, id permission.T
 }
 
 // Transactions implements store.Reader.
-func (f *Faulty) Transactions(ctx context.Context, app access.ID, citizen permission.CitizenID) ([]permission.Transaction, error) {
-	return do(f, "Transactions", func() ([]permission.Transaction, error) { return f.Store.Transactions(ctx, app, citizen) })
+func (f *Faulty) Transactions(ctx context.Context, app access.ID, citizens ...permission.CitizenID) ([]permission.Transaction, error) {
+	return do(f, "Transactions", func() ([]permission.Transaction, error) { return f.Store.Transactions(ctx, app, citizens...) })
 }
 
 // TransactionPage implements store.Reader.
@@ -262,6 +268,17 @@ func (f *Faulty) TransactionPage(
 	})
 }
 
+// Past implements store.Reader.
+func (f *Faulty) Past(
+	ctx context.Context, app access.ID, citizen permission.CitizenID, at time.Time,
+) (c store.Checkpoint, tail []permission.Transaction, err error) {
+	tail, c, err = list(f, "Past", func() ([]permission.Transaction, store.Checkpoint, error) {
+		c, tail, err := f.Store.Past(ctx, app, citizen, at)
+		return tail, c, err
+	})
+	return c, tail, err
+}
+
 // DueCitizens implements store.Reader.
 func (f *Faulty) DueCitizens(ctx context.Context, now time.Time, limit int) ([]store.CitizenRef, error) {
 	return do(f, "DueCitizens", func() ([]store.CitizenRef, error) { return f.Store.DueCitizens(ctx, now, limit) })
@@ -270,6 +287,21 @@ func (f *Faulty) DueCitizens(ctx context.Context, now time.Time, limit int) ([]s
 // NextLapse implements store.Reader.
 func (f *Faulty) NextLapse(ctx context.Context) (time.Time, error) {
 	return do(f, "NextLapse", func() (time.Time, error) { return f.Store.NextLapse(ctx) })
+}
+
+// Templates implements store.Reader.
+func (f *Faulty) Templates(ctx context.Context, app access.ID) ([]mail.Template, error) {
+	return do(f, "Templates", func() ([]mail.Template, error) { return f.Store.Templates(ctx, app) })
+}
+
+// Confirmation implements store.Reader.
+func (f *Faulty) Confirmation(ctx context.Context, hash [32]byte) (store.Confirmation, error) {
+	return do(f, "Confirmation", func() (store.Confirmation, error) { return f.Store.Confirmation(ctx, hash) })
+}
+
+// Audit implements store.Reader.
+func (f *Faulty) Audit(ctx context.Context, app access.ID) (store.Audit, error) {
+	return do(f, "Audit", func() (store.Audit, error) { return f.Store.Audit(ctx, app) })
 }
 
 // Import implements store.Reader.

@@ -106,7 +106,11 @@ func TestFaulty_failsEveryCall(t *testing.T) {
 			for in := range call.Type().Ins() {
 				args = append(args, reflect.Zero(in))
 			}
-			out := call.Call(args)
+			do := call.Call
+			if call.Type().IsVariadic() {
+				do = call.CallSlice
+			}
+			out := do(args)
 			if err, _ := out[len(out)-1].Interface().(error); fault.CodeOf(err) != storetest.Injected {
 				t.Errorf("got %v, want a fault", err)
 			}

@@ -232,4 +232,55 @@ func recordedTogether(_ *testing.T, r *room) {
 		r.t.Errorf("got %v, want external_ref_taken", err)
 	}
 	r.update(func(tx store.Tx) error { return tx.PutRecorded(app1, nil, nil) })
+
+	// New ones are made in the order given, and what changes meanwhile within a
+	// transaction is not taken for what it was.
+	z, y := person(app1, "ctz_z", 9), person(app1, "ctz_y", 9)
+	first := person(app1, who(2), 10)
+	r.update(func(tx store.Tx) error {
+		_, err := tx.CitizensBy(app1, []permission.CitizenID{first.ID}, nil)
+		need(err)
+		is := func(when string, want store.Citizen, not ...string) {
+			got, err := tx.CitizenByRef(app1, want.ExternalRef)
+			need(err)
+			r.same(when, got, want)
+			linked, err := tx.Linked(app1, want.Group)
+			need(err)
+			if want.Group != "" {
+				r.same(when+": its group", linked, []store.Citizen{want})
+			}
+			for _, ref := range not {
+				_, err := tx.CitizenByRef(app1, ref)
+				r.notFound(when+": a reference that it had", err)
+			}
+		}
+		changed := first
+		changed.ExternalRef, changed.Group = "another", "lnk_1"
+		need(tx.PutCitizen(changed))
+		need(tx.PutRecorded(app1, []store.Citizen{z, first, y}, nil))
+		is("as it was before", first, "another")
+		_, err = tx.CitizensBy(app1, nil, []string{first.ExternalRef})
+		need(err)
+		changed.ExternalRef = "a third"
+		need(tx.PutRecorded(app1, []store.Citizen{changed}, nil))
+		is("changed", changed, "another", first.ExternalRef)
+		changed.ExternalRef = first.ExternalRef
+		need(tx.PutRecorded(app1, []store.Citizen{changed}, nil))
+		is("with its reference again", changed, "a third")
+		changed.Group = "lnk_2"
+		need(tx.PutRecorded(app1, []store.Citizen{changed}, nil))
+		is("in another group", changed)
+		need(tx.PutRecorded(app1, []store.Citizen{first}, nil))
+		is("in none", first)
+		linked, err := tx.Linked(app1, "lnk_2")
+		need(err)
+		r.same("the group that it left", linked, []store.Citizen(nil))
+		return nil
+	})
+	list, _, err := r.Store.Citizens(r.ctx, app1, store.CitizenQuery{Limit: 2})
+	r.must(err)
+	r.same("the newest", list, []store.Citizen{y, z})
+	got, err := r.Store.CitizenByRef(r.ctx, app1, first.ExternalRef)
+	r.must(err)
+	r.same("one that changed to and fro", got, first)
 }

@@ -1,0 +1,68 @@
+package portal
+
+// confirmTexts are the texts of the page on which a citizen answers, by
+// language: those in which we write mails.
+var confirmTexts = map[string]confirmWords{
+	"en": {
+		Language:      "en",
+		Ask:           "Please confirm your choice",
+		AskLead:       "Someone, most likely you, agreed to the following. Only you can confirm it.",
+		AskAdvice:     "It was not you, or you have changed your mind? Then close this page. Without your answer nothing is agreed to.",
+		Done:          "Confirmed, thank you",
+		DoneLead:      "You agreed on %.",
+		DoneAdvice:    "You can close this page. You may change your mind at any time.",
+		Expired:       "This link has expired",
+		ExpiredLead:   "Nothing was confirmed.",
+		ExpiredAdvice: "If you still want to agree, make your choice once more and you are sent a new link.",
+		Settled:       "There is nothing left to confirm",
+		SettledLead:   "Your choice was made or changed elsewhere since this link was sent.",
+		SettledAdvice: "If you were sent a newer link, use that one. Else there is nothing to do.",
+		Unknown:       "This link does not work",
+		UnknownLead:   "Nothing is known of it.",
+		UnknownAdvice: "Check that the whole address from the mail is in the address bar. It may also be so old that it was removed.",
+		Foreign:       "Not from here",
+		ForeignLead:   "Nothing was confirmed.",
+		ForeignAdvice: "Open the link in the mail and answer on its page.",
+		Failed:        "That did not work",
+		FailedLead:    "Something failed on our side, and nothing was confirmed.",
+		FailedAdvice:  "Wait a moment and open the link again.",
+
+		Shown: "What you were shown", Policy: "Privacy policy", Purpose: "Purpose", Party: "Who", Until: "Until",
+		OpenUntil: "This link works until", Agree: "Yes, I agree",
+		date: "2 % 2006, 15:04 UTC",
+		months: [12]string{
+			"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+		},
+	},
+	"pt": {
+		Language:      "pt",
+		Ask:           "Confirme a sua escolha",
+		AskLead:       "Alguém, provavelmente você, concordou com o que segue. Só você pode confirmar.",
+		AskAdvice:     "Não foi você, ou mudou de ideia? Então feche esta página. Sem a sua resposta, nada fica acordado.",
+		Done:          "Confirmado, obrigado",
+		DoneLead:      "Você concordou em %.",
+		DoneAdvice:    "Pode fechar esta página. Você pode mudar de ideia a qualquer momento.",
+		Expired:       "Este link expirou",
+		ExpiredLead:   "Nada foi confirmado.",
+		ExpiredAdvice: "Se ainda quiser concordar, faça a sua escolha de novo e receberá um novo link.",
+		Settled:       "Não há mais nada a confirmar",
+		SettledLead:   "A sua escolha foi feita ou mudada em outro lugar desde que este link foi enviado.",
+		SettledAdvice: "Se recebeu um link mais recente, use esse. Caso contrário, não há nada a fazer.",
+		Unknown:       "Este link não funciona",
+		UnknownLead:   "Nada se sabe dele.",
+		UnknownAdvice: "Verifique se o endereço inteiro do e-mail está na barra de endereços. Também pode ser tão antigo que já foi removido.",
+		Foreign:       "Não é daqui",
+		ForeignLead:   "Nada foi confirmado.",
+		ForeignAdvice: "Abra o link do e-mail e responda na página dele.",
+		Failed:        "Não deu certo",
+		FailedLead:    "Algo falhou do nosso lado, e nada foi confirmado.",
+		FailedAdvice:  "Espere um momento e abra o link de novo.",
+
+		Shown: "O que lhe foi mostrado", Policy: "Política de privacidade", Purpose: "Finalidade", Party: "Quem", Until: "Até",
+		OpenUntil: "Este link funciona até", Agree: "Sim, concordo",
+		date: "2 de % de 2006, 15:04 UTC",
+		months: [12]string{
+			"janeiro", "fevereiro", "março", "abril", "maio", "junho", "julho", "agosto", "setembro", "outubro", "novembro", "dezembro",
+		},
+	},
+}
