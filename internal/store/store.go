@@ -410,7 +410,7 @@ type Idempotent struct {
 	Key       string
 	Route     string   // e.g. "POST /v1/consents"
 	Request   [32]byte // SHA-256 of the body
-	Subject   string   // whom the answer is about: the ID of a citizen or a consent; empty: nobody
+	Subject   string   // whom the answer is about: the ID of a citizen or a consent; empty: nobody. It is not read back
 	Status    int
 	Response  []byte // kept sealed
 	ExpiresAt time.Time
@@ -439,6 +439,9 @@ type Tx interface {
 	// order, with the next places in the log and the next sequences of their
 	// subject. Personal data and bodies are sealed under the subject's key,
 	// made with its first event.
+	//
+	// Error: fault.Conflict "citizen_erased" at "/citizenId" when the consent is
+	// new and names somebody who was erased.
 	PutConsent(c consent.Consent, evts ...event.Event) error
 	// Publish logs events that change no consent.
 	Publish(evts ...event.Event) error

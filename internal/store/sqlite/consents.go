@@ -108,6 +108,13 @@ func (t *tx) PutConsent(c consent.Consent, evts ...event.Event) error {
 	if err != nil {
 		return err
 	}
+	if c.Version == 1 && c.CitizenID != "" {
+		if erased, err := t.isErased(key, c.CitizenID); err != nil {
+			return err
+		} else if erased {
+			return idErased()
+		}
+	}
 	if err := t.Publish(evts...); err != nil {
 		return err
 	}

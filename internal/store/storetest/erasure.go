@@ -123,6 +123,11 @@ func erasure(t *testing.T, r *room) {
 			if !errors.As(err, &f) || f.Kind != fault.Conflict || f.Code != "citizen_erased" || f.Field != "/citizenId" {
 				t.Errorf("%s: got %v for %s, want citizen_erased at /citizenId", what, err, id)
 			}
+			k := r.dataConsent(app1, "con_new", t0)
+			k.CitizenID = string(id)
+			if err := r.Store.Update(r.ctx, func(tx store.Tx) error { return tx.PutConsent(k) }); fault.CodeOf(err) != "citizen_erased" {
+				t.Errorf("%s: got %v for a new consent of %s, want citizen_erased", what, err, id)
+			}
 		}
 	}
 	refused("the ID at once")
