@@ -31,6 +31,14 @@ func TestArrival(t *testing.T) {
 			"12:00:00.007 webhook.test subscription signature invalid",
 		},
 		{
+			"a mail, whose body names no event",
+			sink.Request{
+				At: at, Path: "/inspect/bin_1/mails", Body: `{"citizenId":"ctz_1","email":{}}`,
+				Headers: []delivery.Header{{Name: delivery.HeaderSubject, Value: "ctz_1"}}, Signature: sink.Valid,
+			},
+			"12:00:00.007 citizen.email ctz_1 mails signature valid",
+		},
+		{
 			"a stranger's request that plays with the terminal",
 			sink.Request{At: at, Method: "GET", Path: "/inspect/bin_1/\x1b[2J\u202e", Body: `{"event":"\u001b[2J"`, Signature: sink.None},
 			"12:00:00.007 GET /inspect/bin_1/.[2J. signature none",

@@ -120,7 +120,7 @@ func (s *samples) create(a *app.App, payment bool) func(context.Context, string)
 }
 
 // ask makes the round's citizen, who has an address, and records a choice of
-// theirs that they are to confirm by mail. Nobody does, unless the newcomer.
+// theirs that they are to confirm by mail. Nobody does, unless the newcomer does.
 func (s *samples) ask(ctx context.Context, _ string) error {
 	ref, language := s.citizen(), [...]string{"en", "pt-BR"}[s.round()%2]
 	_, err := s.app.CreateCitizen(ctx, s.owner, app.CitizenDraft{ExternalRef: &ref, Emails: []string{ref + "@example.org"}, Language: &language})
