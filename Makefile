@@ -63,8 +63,8 @@ tests: interop
 	@tools/need ip iproute2 >/dev/null
 	@tools/need unshare util-linux >/dev/null
 	@CGO_ENABLED=1 CONSENTWIRE_TEST_KILLS=$(KILLS) tools/gotest -race -tags $(TAGS) -timeout 20m ./...
-	@echo 'the engine once more, every fault and every random life, without the race detector:'
-	@tools/gotest ./internal/dispatch
+	@echo 'the engine and the use cases once more, every fault and every random life, without the race detector:'
+	@tools/gotest ./internal/dispatch ./internal/app
 
 bench: ## measure against the bars; resumes by row (ROW=name, or rm bench/results.json)
 	@go build -trimpath -o bin/consentwire ./cmd/consentwire
