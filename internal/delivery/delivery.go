@@ -186,7 +186,7 @@ type Progress struct {
 	Cursor   event.Seq // everything up to here is settled, filtered or an exception; never moves back
 	Attempts []Attempt
 	Put      []Exception  // inserted, or replaced by (endpoint, Seq)
-	Settled  []Settlement // applied after Put
+	Settled  []Settlement // applied after Put, and all of them before any subject's next one becomes due
 	Rouse    []string     // subjects whose first waiting exception becomes due at At, unless one is due already
 	Breaker  *Breaker     // nil: unchanged
 	Hold     *Hold        // nil: unchanged

@@ -1,11 +1,15 @@
 package dispatch_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/dispatch"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/subscription"
@@ -49,6 +53,79 @@ func TestLatest_olderStatesGiveWay(t *testing.T) {
 			t.Errorf("got %d requests after a restart, want none", n)
 		}
 		b.close()
+	})
+}
+
+// losing is a Log that fails to record that something gave way, some times.
+type losing struct {
+	dispatch.Log
+	left *int
+}
+
+func (l losing) Record(ctx context.Context, batch []delivery.Progress) ([]delivery.Outcome, error) {
+	for _, p := range batch {
+		for _, x := range p.Settled {
+			if x.As == delivery.Superseded && *l.left > 0 {
+				*l.left--
+				return nil, errors.New("the disk is full")
+			}
+		}
+	}
+	return l.Log.Record(ctx, batch)
+}
+
+// TestLatest_neverBackwards: whatever arrives meanwhile, and whatever is lost or
+// cut off in between, no older state comes behind a newer one.
+func TestLatest_neverBackwards(t *testing.T) {
+	in(t, func(t *testing.T) {
+		b := newBench(t, func(got) answer { return answer{status: 200, after: 3 * time.Millisecond} })
+		left := 20
+		b.wrap = func(l dispatch.Log) dispatch.Log { return losing{l, &left} }
+		e := b.subscribe(fullStates(subscription.BacklogLatest))
+		other := b.subscribe(func(e *subscription.Endpoint) { fullStates(subscription.BacklogAll)(e); e.URL += "/all" })
+		var subjects []string
+		for i := range 40 {
+			subjects = append(subjects, fmt.Sprintf("ctz_%d", i))
+		}
+		b.start()
+		for round := range 12 {
+			for i := range subjects {
+				b.publishType(event.PermissionsEffective, subjects[i], subjects[(i+round)%len(subjects)])
+				if i%7 == round%7 {
+					sleep(time.Millisecond)
+				}
+			}
+			if round == 6 {
+				b.close()
+				b.openStore()
+				b.start()
+			}
+		}
+		sleep(time.Minute)
+		b.close()
+		last := map[string]int{}
+		opens := 0
+		for _, g := range b.requests() {
+			switch {
+			case g.url == other.URL:
+			case g.sequence <= last[g.subject] && g.attempt == 1:
+				t.Errorf("%s: got %d behind %d", g.subject, g.sequence, last[g.subject])
+			default:
+				opens++
+				last[g.subject] = max(last[g.subject], g.sequence)
+			}
+		}
+		for _, s := range subjects {
+			if last[s] != 24 {
+				t.Errorf("%s: the last was %d of 24", s, last[s])
+			}
+		}
+		if left > 0 {
+			t.Errorf("%d faults were not met", left)
+		}
+		if opens >= 24*len(subjects) {
+			t.Errorf("%s got every state, want older ones to give way", e.ID)
+		}
 	})
 }
 

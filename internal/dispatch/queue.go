@@ -42,13 +42,8 @@ func (d *deque[T]) pushFront(v T) {
 	d.n++
 }
 
-// front returns the first and leaves it there.
-func (d *deque[T]) front() (v T, ok bool) {
-	if d.n == 0 {
-		return v, false
-	}
-	return d.buf[d.head], true
-}
+// get returns the one behind the first i, which there is, and leaves it there.
+func (d *deque[T]) get(i int) T { return d.buf[d.at(i)] }
 
 func (d *deque[T]) popFront() (v T, ok bool) {
 	if d.n == 0 {

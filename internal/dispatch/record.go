@@ -225,8 +225,8 @@ func (r *runner) supersede(p *delivery.Progress) {
 			if r.waiting[x.Subject]--; r.waiting[x.Subject] <= 0 {
 				delete(r.waiting, x.Subject)
 			}
-			r.released = append(r.released, x.Subject)
 		}
+		r.released = append(r.released, x.Subject)
 		p.Settled = append(p.Settled, delivery.Settlement{Seq: x.Seq, Subject: x.Subject, As: delivery.Superseded})
 	}
 	clear(r.overtaken)

@@ -39,6 +39,7 @@ type lane struct {
 	urgent  int  // how many of them take a permission away
 	queued  bool // in ready or urgent
 	dead    bool // spilled while it was queued
+	latest  bool // what gave way to its first event is recorded
 }
 
 // job is one attempt to make.
@@ -450,7 +451,11 @@ func (r *runner) pickFresh() *job {
 		if l.dead {
 			continue
 		}
-		it, ok := r.newest(l)
+		if r.overtake(l) {
+			r.flying[l.subject] = struct{}{} // until that is recorded
+			continue
+		}
+		it, ok := l.items.popFront()
 		if !ok {
 			continue
 		}
@@ -464,21 +469,23 @@ func (r *runner) pickFresh() *job {
 	}
 }
 
-// newest takes the next event of a lane. Where its endpoint wants the latest
-// only, a full state gives way to one behind it (CONTRACT 5, onBacklog).
-func (r *runner) newest(l *lane) (delivery.Item, bool) {
-	it, ok := l.items.popFront()
-	for ok && it.Type == event.PermissionsEffective && r.conf.endpoint.OnBacklog == subscription.BacklogLatest {
-		next, more := l.items.front()
-		if !more || next.Type != event.PermissionsEffective {
-			break
-		}
+// overtake tells whether the next events of a lane gave way: where its endpoint
+// wants the latest only, a full state gives way to one behind it (CONTRACT 5,
+// onBacklog). That is recorded before the newer one is sent, for after a crash
+// an older one would be read again, and come behind it.
+func (r *runner) overtake(l *lane) bool {
+	if l.latest || r.conf.endpoint.OnBacklog != subscription.BacklogLatest {
+		l.latest = false // what came meanwhile has its turn after this one
+		return false
+	}
+	for l.items.len() > 1 && l.items.get(0).Type == event.PermissionsEffective && l.items.get(1).Type == event.PermissionsEffective {
+		it, _ := l.items.popFront()
 		r.overtaken = append(r.overtaken, delivery.Loaded{Item: it})
 		r.items--
 		r.unload(len(it.Body))
-		it, ok = l.items.popFront()
+		l.latest = true
 	}
-	return it, ok
+	return l.latest
 }
 
 // finish takes over the result of an attempt; nil: it was called off, and

@@ -456,6 +456,8 @@ func (t *tx) progress(key epKey, cursor event.Seq, p *delivery.Progress, o *deli
 		if err := t.settle(key.ep, x, p.At); err != nil {
 			return err
 		}
+	}
+	for _, x := range p.Settled { // once all are settled, so that none of them is roused
 		if err := t.rouse(key.ep, x.Subject, p.At, o); err != nil {
 			return err
 		}

@@ -522,6 +522,14 @@ func recordExceptions(t *testing.T, r *room) {
 	pos := r.open("sub_1")
 	r.same("due", pos.Due, []delivery.Exception{due(blocked(3, "con_a"), minute(11))})
 	r.same("waiting", pos.Waiting, map[string]int{"con_a": 2})
+
+	// Of several of a subject that are settled together none is roused.
+	r.publish(app1, event.ConsentCreated, "con_c", "con_c", "con_c")
+	o = r.record(delivery.Progress{
+		Lease: pos.Lease, At: minute(14), Cursor: 10, Put: []delivery.Exception{blocked(8, "con_c"), blocked(9, "con_c"), blocked(10, "con_c")},
+		Settled: []delivery.Settlement{{Seq: 8, Subject: "con_c", As: delivery.Superseded}, {Seq: 9, Subject: "con_c", As: delivery.Superseded}},
+	})
+	r.same("what was roused", o.Roused, []delivery.Exception{due(blocked(10, "con_c"), minute(14))})
 }
 
 func rouse(t *testing.T, r *room) {
