@@ -115,6 +115,11 @@ func (s *server) tie(
 			ID:          permission.CitizenID(o.Str("citizenId", body.Optional, body.Chars(1, app.MaxCitizenID))),
 			ExternalRef: o.Str("externalRef", body.Optional, body.Chars(1, permission.MaxCitizenRef)),
 		}
+		for _, name := range []string{"citizenId", "externalRef"} {
+			if o.IsNull(name) { // which must not mean the citizen itself
+				o.Refuse(name, permission.CodeInvalidValue, "Name the other citizen, or leave the member out.")
+			}
+		}
 		if err := o.Err(); err != nil {
 			return reply{}, err
 		}

@@ -154,7 +154,7 @@ func TestLinks_refuses(t *testing.T) {
 		want                       string
 	}{
 		{"nobody", "link merge", one, `{}`, 400, "/citizenId required"},
-		{"nulls", "link merge", one, `{"citizenId":null,"externalRef":null}`, 400, "/citizenId required"},
+		{"nulls", all, one, `{"citizenId":null,"externalRef":null}`, 400, "/citizenId invalid_value, /externalRef invalid_value"},
 		{"itself when it is alone", "unlink", one, `{}`, 409, " not_linked"},
 		{"somebody who is not linked", "unlink", one, `{"externalRef":"CRM-2"}`, 409, " not_linked"},
 		{"itself", "link merge", one, `{"citizenId":"` + one + `"}`, 400, "/citizenId same_citizen"},
