@@ -217,7 +217,7 @@ type Reader interface {
 type ConsentQuery struct {
 	Lifecycle []consent.Status // any of these
 	Type      consent.Type
-	CitizenID string
+	CitizenID string // whom they name, by any name that this citizen has since a merge
 	Limit     int
 	After     string // opaque, from the page before; a malformed one is fault.Invalid at "after"
 }

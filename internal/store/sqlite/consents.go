@@ -11,6 +11,7 @@ import (
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/consent"
 	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
 )
@@ -234,7 +235,17 @@ func (s *Store) Consents(ctx context.Context, app access.ID, q store.ConsentQuer
 			where, args = where+" AND c.row < ?", append(args, row)
 		}
 		if q.CitizenID != "" {
-			where, args = where+" AND c.citizen_hash = ?", append(args, s.citizenHash(app, q.CitizenID))
+			names, err := r.histories(key, permission.CitizenID(q.CitizenID))
+			if isNotFound(err) {
+				names, err = []permission.CitizenID{permission.CitizenID(q.CitizenID)}, nil // a consent may name anybody
+			}
+			if err != nil {
+				return err
+			}
+			where += " AND c.citizen_hash IN (?" + strings.Repeat(", ?", len(names)-1) + ")"
+			for _, name := range names {
+				args = append(args, s.citizenHash(app, string(name)))
+			}
 		}
 		if q.Type != "" {
 			where, args = where+" AND c.type = ?", append(args, string(q.Type))

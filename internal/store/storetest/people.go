@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/consent"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/permission"
@@ -168,6 +169,25 @@ func merges(t *testing.T, r *room) {
 		t.Fatalf("got %v, want %v", err, lost)
 	}
 
+	// A consent is found by any name of its citizen, once it is one.
+	ka, kb := r.dataConsent(app1, "con_a", t0), r.dataConsent(app1, "con_b", t0)
+	ka.CitizenID, kb.CitizenID = "ctz_a", "ctz_b"
+	r.update(func(tx store.Tx) error { return errors.Join(tx.PutConsent(ka), tx.PutConsent(kb)) })
+	consents := func(what, citizen string, want ...consent.ID) {
+		t.Helper()
+		list, _, err := r.Store.Consents(r.ctx, app1, store.ConsentQuery{CitizenID: citizen})
+		var got []consent.ID
+		for _, k := range list {
+			got = append(got, k.ID)
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, %v of %s, want %v", what, got, err, citizen, want)
+		}
+	}
+	consents("before", "ctz_a", "con_a")
+	consents("before", "ctz_b", "con_b")
+	consents("before", "ctz_x")
+
 	// named checks what the names of citizens lead to, by every way.
 	named := func(when string, to store.Citizen, of ...store.Citizen) {
 		r.t.Helper()
@@ -252,6 +272,8 @@ func merges(t *testing.T, r *room) {
 		named(when, a, a, b)
 		histories(when, inOrder("ctz_a", "ctz_b"), "ctz_a", "ctz_b")
 		histories(when, all["ctz_c"], "ctz_c")
+		consents(when, "ctz_a", "con_b", "con_a")
+		consents(when, "ctz_b", "con_b", "con_a")
 		for _, x := range all["ctz_b"] {
 			got, err := r.Store.Transaction(r.ctx, app1, x.ID())
 			r.must(err)
