@@ -34,20 +34,14 @@ const readConns = 4
 // busyTimeout is how long the connection that writes waits for another program.
 const busyTimeout = time.Second
 
-// spillPages is how many pages a transaction may hold in memory, 64 MiB: about
-// what a batch of an import changes.
-const spillPages = 8192
-
 // What each connection is told. The page holds an event of 1 to 3 KiB without
 // an overflow page; page size and vacuum are fixed when the file is made. What
-// is deleted is overwritten. The committer does the checkpoints. A transaction
-// is written when it commits, and not before it has changed spillPages: what is
-// written before must be checksummed again.
+// is deleted is overwritten. The committer does the checkpoints.
 var (
 	writePragmas = []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "page_size(8192)", "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)",
 		"secure_delete(ON)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)", "mmap_size(0)",
-		"cache_size(-16000)", fmt.Sprintf("cache_spill(%d)", spillPages), "temp_store(MEMORY)", "foreign_keys(OFF)", "trusted_schema(OFF)",
+		"cache_size(-16000)", "temp_store(MEMORY)", "foreign_keys(OFF)", "trusted_schema(OFF)",
 	}
 	readPragmas = []string{
 		"busy_timeout(1000)", "query_only(ON)", "mmap_size(0)", "cache_size(-4000)", "temp_store(MEMORY)", "trusted_schema(OFF)",
