@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -46,7 +45,7 @@ func (s *Store) Applications(ctx context.Context, offset, limit int) (list []acc
 		if err := r.get([]any{&total}, "SELECT COUNT(*) FROM application"); err != nil {
 			return err
 		}
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			var a access.Application
 			var id string
 			var created, updated int64
@@ -80,7 +79,7 @@ func (t *tx) DeleteApplication(app access.ID) error {
 	if err != nil {
 		return err
 	}
-	err = t.each(func(rows *sql.Rows) error {
+	err = t.each(func(rows *rows) error {
 		var id string
 		if err := rows.Scan(&id); err != nil {
 			return err
@@ -144,7 +143,7 @@ func (s *Store) Credentials(ctx context.Context, app access.ID) (list []access.C
 		if err != nil {
 			return err
 		}
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			c := access.Credential{Application: app}
 			if err := scanCredential(rows.Scan, &c); err != nil {
 				return err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"database/sql"
 
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/store"
@@ -125,7 +124,7 @@ func (a *audit) events(r *reader) error {
 		is chainedEvent
 	}
 	var list []row
-	err := r.each(func(rows *sql.Rows) error {
+	err := r.each(func(rows *rows) error {
 		var x row
 		err := rows.Scan(&x.is.seq, &x.id, &x.is.feed, &x.is.typ, &x.subject, &x.is.sequence, &x.is.occurred, &x.is.recorded, &x.is.except,
 			&x.content, &x.erased, &x.digest, &x.chain)
@@ -170,7 +169,7 @@ func (a *audit) transactions(r *reader) error {
 	}
 	var list []row
 	upto := a.place + auditRows
-	err := r.each(func(rows *sql.Rows) error {
+	err := r.each(func(rows *rows) error {
 		var x row
 		err := rows.Scan(&x.id, &x.subject, &x.recorded, &x.content, &x.digest, &x.chain)
 		x.erased = x.digest != nil

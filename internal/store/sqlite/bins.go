@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -80,7 +79,7 @@ func (s *Store) Bins(ctx context.Context, app access.ID) (list []store.Bin, err 
 		if err != nil {
 			return err
 		}
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			b, err := scanBin(rows.Scan)
 			list = append(list, b)
 			return err

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"context"
 	"fmt"
 	"time"
 )
@@ -105,13 +104,8 @@ func (l *wal) due() <-chan time.Time {
 	return l.again.C
 }
 
-// patience sets how long the connection waits for others. The pragma acts when
-// it is prepared.
-func (k *committer) patience(d time.Duration) {
-	if _, err := k.c.c.ExecContext(context.Background(), fmt.Sprintf("PRAGMA busy_timeout(%d)", d.Milliseconds())); err != nil {
-		k.s.log.Error("the time to wait for a lock could not be set", "error", err)
-	}
-}
+// patience sets how long the connection waits for others.
+func (k *committer) patience(d time.Duration) { k.c.c.SetBusyTimeout(d) }
 
 // checkpoint tells whether nobody was in the way.
 func (l *wal) checkpoint(k *committer, pragma string) bool {

@@ -271,7 +271,7 @@ func (s *Store) Citizens(ctx context.Context, app access.ID, q store.CitizenQuer
 			}
 			where, args = where+" AND c.row < ?", append(args, row)
 		}
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			if len(list) == limit {
 				next = string(list[limit-1].ID)
 				return nil
@@ -297,7 +297,7 @@ const (
 func (s *Store) DueCitizens(ctx context.Context, now time.Time, limit int) (list []store.CitizenRef, err error) {
 	err = s.read(ctx, func(r *reader) error {
 		list = nil
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			var c store.CitizenRef
 			err := rows.Scan((*string)(&c.Application), (*string)(&c.ID))
 			list = append(list, c)
@@ -501,7 +501,7 @@ func (r *reader) histories(app int64, citizens ...permission.CitizenID) (names [
 			continue
 		}
 		names = append(names, id)
-		err = r.each(func(rows *sql.Rows) error {
+		err = r.each(func(rows *rows) error {
 			err := rows.Scan((*string)(&id))
 			names = append(names, id)
 			return err
@@ -528,7 +528,7 @@ func (r *reader) gather(app int64, names []permission.CitizenID, until time.Time
 		if err != nil {
 			return nil, err
 		}
-		err = r.each(func(rows *sql.Rows) error {
+		err = r.each(func(rows *rows) error {
 			k := kept{cipher: ci}
 			var ms int64
 			if err := rows.Scan(&k.row, (*string)(&k.id), &k.sealed, &ms); err != nil {

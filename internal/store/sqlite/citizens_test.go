@@ -3,7 +3,6 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -89,7 +88,7 @@ func TestDeleteApplication_leavesNothing(t *testing.T) {
 		counts := map[string]int{}
 		err := s.read(t.Context(), func(r *reader) error {
 			var tables []string
-			err := r.each(func(rows *sql.Rows) error {
+			err := r.each(func(rows *rows) error {
 				var name string
 				err := rows.Scan(&name)
 				tables = append(tables, name)

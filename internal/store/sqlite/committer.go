@@ -11,8 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	driver "modernc.org/sqlite"
-	lib "modernc.org/sqlite/lib"
+	"zombiezen.com/go/sqlite"
 
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/delivery"
@@ -118,13 +117,9 @@ func storeFailed() error {
 // fatal tells whether err leaves it unknown what the disk holds. An error of
 // the statement itself, such as a broken constraint, does not.
 func fatal(err error) bool {
-	e, ok := errors.AsType[*driver.Error](err)
-	if !ok {
-		return false
-	}
-	switch e.Code() & 0xff {
-	case lib.SQLITE_FULL, lib.SQLITE_IOERR, lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB,
-		lib.SQLITE_CANTOPEN, lib.SQLITE_READONLY, lib.SQLITE_PERM, lib.SQLITE_NOMEM:
+	switch sqlite.ErrCode(err).ToPrimary() {
+	case sqlite.ResultFull, sqlite.ResultIOErr, sqlite.ResultCorrupt, sqlite.ResultNotADB,
+		sqlite.ResultCantOpen, sqlite.ResultReadOnly, sqlite.ResultPerm, sqlite.ResultNoMem:
 		return true
 	}
 	return false
@@ -273,7 +268,7 @@ func (k *committer) mark(alone bool) error {
 		k.open = true
 		return nil
 	}
-	if e, ok := errors.AsType[*driver.Error](err); ok && e.Code()&0xff == lib.SQLITE_BUSY {
+	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy {
 		return busy() // another program holds the file
 	}
 	k.fail(fmt.Errorf("begin: %w", err))

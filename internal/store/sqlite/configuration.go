@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -206,7 +205,7 @@ func (r *reader) readCatalogue(app int64) (*permission.Catalogue, error) {
 		ss []permission.Statement
 		ls []permission.Policy
 	)
-	err := r.each(func(rows *sql.Rows) error {
+	err := r.each(func(rows *rows) error {
 		x, err := scanThing(rows.Scan)
 		if err != nil {
 			return err
@@ -361,7 +360,7 @@ func versions[T any](ctx context.Context, s *Store, app access.ID, kind, id stri
 		if err != nil {
 			return err
 		}
-		err = r.each(func(rows *sql.Rows) error {
+		err = r.each(func(rows *rows) error {
 			former := last
 			former.content = nil
 			if err := rows.Scan(&former.version, &former.content); err != nil {
@@ -413,7 +412,7 @@ func (s *Store) Parts(ctx context.Context, app access.ID, kind permission.Kind) 
 		if err != nil {
 			return err
 		}
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			p := permission.Part{Kind: kind}
 			err := rows.Scan(&p.ID, &p.Name)
 			list = append(list, p)

@@ -256,7 +256,7 @@ func (s *Store) Consents(ctx context.Context, app access.ID, q store.ConsentQuer
 				args = append(args, string(st))
 			}
 		}
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			if len(list) == limit {
 				next = string(list[limit-1].ID)
 				return nil
@@ -276,7 +276,7 @@ func (s *Store) Consents(ctx context.Context, app access.ID, q store.ConsentQuer
 func (s *Store) DueConsents(ctx context.Context, now time.Time, limit int) (list []store.ConsentRef, err error) {
 	err = s.read(ctx, func(r *reader) error {
 		list = nil
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			var app, id string
 			err := rows.Scan(&app, &id)
 			list = append(list, store.ConsentRef{Application: access.ID(app), ID: consent.ID(id)})

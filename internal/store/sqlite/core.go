@@ -8,8 +8,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -62,7 +60,6 @@ type Store struct {
 
 	writer  *conn      // the committer's
 	readers chan *conn // idle ones
-	db, ro  *sql.DB
 	lock    *os.File
 
 	watchMu  sync.Mutex
@@ -71,132 +68,6 @@ type Store struct {
 	closing   atomic.Bool
 	closeOnce sync.Once
 	closeErr  error
-}
-
-// conn is one connection with its prepared statements. It serves one goroutine
-// at a time.
-type conn struct {
-	c     *sql.Conn
-	stmts map[string]*sql.Stmt
-
-	// What was written since the committer last asked; fatal is the first
-	// error after which nothing is known of the disk.
-	rows, bytes int
-	fatal       error
-}
-
-// prepared returns the statement for a query, which is one of few texts: never
-// one that holds a value.
-func (c *conn) prepared(query string) (*sql.Stmt, error) {
-	if st, ok := c.stmts[query]; ok {
-		return st, nil
-	}
-	st, err := c.c.PrepareContext(context.Background(), query)
-	if err != nil {
-		c.note(err)
-		return nil, fmt.Errorf("prepare: %w", err)
-	}
-	c.stmts[query] = st
-	return st, nil
-}
-
-// exec runs a statement and returns how many rows it changed.
-func (c *conn) exec(query string, args ...any) (int64, error) {
-	st, err := c.prepared(query)
-	if err != nil {
-		return 0, err
-	}
-	res, err := st.ExecContext(context.Background(), args...)
-	if err != nil {
-		c.note(err)
-		return 0, err
-	}
-	n, err := res.RowsAffected()
-	c.rows += int(n)
-	for _, a := range args {
-		if b, ok := a.([]byte); ok {
-			c.bytes += len(b)
-		}
-	}
-	return n, err
-}
-
-// do runs a statement that begins or ends a transaction or a part of one.
-func (c *conn) do(query string) error {
-	st, err := c.prepared(query)
-	if err != nil {
-		return err
-	}
-	if _, err = st.ExecContext(context.Background()); err != nil {
-		c.note(err)
-	}
-	return err
-}
-
-// query runs a statement that returns rows. The caller closes them, and reads
-// them to the end before the next statement that writes.
-func (c *conn) query(query string, args ...any) (*sql.Rows, error) {
-	st, err := c.prepared(query)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := st.QueryContext(context.Background(), args...)
-	if err != nil {
-		c.note(err)
-	}
-	return rows, err
-}
-
-// each calls fn for every row of a query, which is closed when it returns.
-func (c *conn) each(fn func(rows *sql.Rows) error, query string, args ...any) error {
-	rows, err := c.query(query, args...)
-	if err != nil {
-		return err
-	}
-	for rows.Next() {
-		if err := fn(rows); err != nil {
-			_ = rows.Close() // the first error is the one
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		c.note(err)
-		return err
-	}
-	return rows.Close()
-}
-
-// get reads the one row of a statement into dst; a miss is notFound. The
-// statement may write and return what it wrote.
-func (c *conn) get(dst []any, query string, args ...any) error {
-	st, err := c.prepared(query)
-	if err != nil {
-		return err
-	}
-	err = st.QueryRowContext(context.Background(), args...).Scan(dst...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return notFound()
-	}
-	if err != nil {
-		c.note(err)
-	}
-	return err
-}
-
-// note keeps an error that means the disk can no longer be trusted.
-func (c *conn) note(err error) {
-	if c.fatal == nil && fatal(err) {
-		c.fatal = err
-	}
-}
-
-// close closes the statements and gives the connection back.
-func (c *conn) close() error {
-	var errs []error
-	for _, st := range c.stmts {
-		errs = append(errs, st.Close())
-	}
-	return errors.Join(append(errs, c.c.Close())...)
 }
 
 // reader reads: inside a snapshot (Store.read) or inside a write transaction,

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -267,7 +266,7 @@ func (s *Store) Endpoints(ctx context.Context, app access.ID, q store.EndpointQu
 			return err
 		}
 		asymmetric := false
-		err = r.each(func(rows *sql.Rows) error {
+		err = r.each(func(rows *rows) error {
 			e, err := r.scanEndpoint(rows.Scan)
 			list, asymmetric = append(list, e), asymmetric || e.Asymmetric
 			return err

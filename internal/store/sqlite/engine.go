@@ -21,7 +21,7 @@ const scanPage = 4096
 func (s *Store) Active(ctx context.Context) (list []delivery.Endpoint, err error) {
 	err = s.read(ctx, func(r *reader) error {
 		list = nil
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			var id string
 			err := rows.Scan(&id)
 			list = append(list, delivery.Endpoint(id))
@@ -66,7 +66,7 @@ func (r *reader) position(ep int64, p *delivery.Position) error {
 	if err := r.standing(ep, &p.Cursor, &p.Breaker, &p.Hold); err != nil {
 		return err
 	}
-	err := r.each(func(rows *sql.Rows) error {
+	err := r.each(func(rows *rows) error {
 		var seq event.Seq
 		var n int
 		var delivered bool
@@ -83,7 +83,7 @@ func (r *reader) position(ep int64, p *delivery.Position) error {
 	if err != nil {
 		return err
 	}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		var seq int64
 		err := rows.Scan(&seq)
 		p.Settled[event.Seq(seq)] = true
@@ -93,7 +93,7 @@ func (r *reader) position(ep int64, p *delivery.Position) error {
 	if err != nil {
 		return err
 	}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		var subject string
 		var n int
 		err := rows.Scan(&subject, &n)
@@ -103,7 +103,7 @@ func (r *reader) position(ep int64, p *delivery.Position) error {
 	if err != nil {
 		return err
 	}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		x, err := scanException(rows.Scan)
 		p.Due = append(p.Due, x)
 		return err
@@ -174,7 +174,7 @@ func (s *Store) Replays(ctx context.Context, e delivery.Endpoint) (list []delive
 }
 
 func (r *reader) replays(ep int64, e delivery.Endpoint) (list []delivery.Replay, err error) {
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		j := delivery.Replay{Endpoint: e}
 		var seqs []byte
 		var created int64

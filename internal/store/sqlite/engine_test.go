@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -562,7 +561,7 @@ func TestPlans_ofTheHotPath(t *testing.T) {
 	err := s.read(t.Context(), func(r *reader) error {
 		for _, tt := range tests {
 			var plan []string
-			err := r.each(func(rows *sql.Rows) error {
+			err := r.each(func(rows *rows) error {
 				var id, parent, unused int
 				var step string
 				err := rows.Scan(&id, &parent, &unused, &step)

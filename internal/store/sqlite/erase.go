@@ -46,7 +46,7 @@ func (t *tx) loadErasures() error {
 		return nil
 	}
 	t.small.erasing = make(map[int64]*erasing)
-	err := t.each(func(rows *sql.Rows) error {
+	err := t.each(func(rows *rows) error {
 		var app int64
 		var subject string
 		var kept []byte
@@ -171,7 +171,7 @@ func (t *tx) eraseCitizen(app int64, id string) (subjects []string, err error) {
 		return nil, err
 	}
 	subjects = []string{id}
-	err = t.each(func(rows *sql.Rows) error {
+	err = t.each(func(rows *rows) error {
 		var merged string
 		err := rows.Scan(&merged)
 		subjects = append(subjects, merged)
@@ -224,7 +224,7 @@ func (t *tx) eraseSubject(app access.ID, key int64, subject string, eps []*told,
 func (t *tx) cancelErased(key int64, subject string, eps []*told, at time.Time) error {
 	for _, p := range eps {
 		var found []candidate
-		err := t.each(func(rows *sql.Rows) error {
+		err := t.each(func(rows *rows) error {
 			e, err := scanHappened(rows.Scan)
 			found = append(found, candidate{p, e})
 			return err
@@ -264,7 +264,7 @@ func waits(s delivery.Status) bool {
 
 // listeners returns an application's endpoints that are not deleted.
 func (r *reader) listeners(app int64) (list []*told, err error) {
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		p, err := scanTold(rows.Scan)
 		list = append(list, p)
 		return err
@@ -284,7 +284,7 @@ func (t *tx) blank(app int64, subject string) error {
 	}
 	var list []row
 	var seqs []event.Seq
-	err := t.each(func(rows *sql.Rows) error {
+	err := t.each(func(rows *rows) error {
 		var x row
 		var seq event.Seq
 		var erased bool
@@ -324,7 +324,7 @@ func (t *tx) atEndpoints(app int64, seqs []event.Seq, query string, others ...an
 		return err
 	}
 	var eps []int64
-	err = t.each(func(rows *sql.Rows) error {
+	err = t.each(func(rows *rows) error {
 		var ep int64
 		err := rows.Scan(&ep)
 		eps = append(eps, ep)
@@ -344,7 +344,7 @@ func (t *tx) blankTransactions(app int64, citizen string) error {
 		digest [sha256.Size]byte
 	}
 	var list []row
-	err := t.each(func(rows *sql.Rows) error {
+	err := t.each(func(rows *rows) error {
 		var x row
 		var sealed sql.RawBytes
 		err := rows.Scan(&x.row, &sealed)
@@ -397,7 +397,7 @@ func (t *tx) bury(app access.ID, key int64, subject string) error {
 	}
 	name := erasedName(t.s.subjectHash(key, subject))
 	var seqs []event.Seq
-	err := t.each(func(rows *sql.Rows) error {
+	err := t.each(func(rows *rows) error {
 		var seq event.Seq
 		err := rows.Scan((*int64)(&seq))
 		seqs = append(seqs, seq)
@@ -533,7 +533,7 @@ func (t *tx) ConsentsOf(app access.ID, citizenID string) (list []consent.Consent
 	if err != nil {
 		return nil, err
 	}
-	err = t.each(func(rows *sql.Rows) error {
+	err = t.each(func(rows *rows) error {
 		c, err := t.scanConsent(rows.Scan, app, key)
 		list = append(list, c)
 		return err

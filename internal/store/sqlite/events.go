@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"fmt"
 	"math"
 	"strings"
@@ -221,7 +220,7 @@ func (s *Store) Events(ctx context.Context, app access.ID, q store.EventQuery) (
 			}
 			where, args = where+" AND e.subject = ?", append(args, subject)
 		}
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			if len(list) == limit {
 				next = list[limit-1].ID
 				return nil

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"sync"
 
@@ -49,7 +48,7 @@ func (r *reader) backlog(t *told, last event.Seq, h *delivery.Health) error {
 	}
 	var settled []event.Seq
 	done := map[event.Seq]bool{}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		var seq event.Seq
 		err := rows.Scan((*int64)(&seq))
 		settled, done[seq] = append(settled, seq), true
@@ -137,7 +136,7 @@ func (r *reader) hearsOf(t *told, seqs []event.Seq) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		e, err := scanHappened(rows.Scan)
 		if err == nil && t.hears(e) {
 			n++
@@ -201,7 +200,7 @@ func (r *reader) discarded(t *told, last event.Seq) (n int, err error) {
 		return 0, err
 	}
 	var settled []event.Seq // late results and replays
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		var seq event.Seq
 		err := rows.Scan((*int64)(&seq))
 		settled = append(settled, seq)

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,8 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	driver "modernc.org/sqlite"
-	lib "modernc.org/sqlite/lib"
+	"zombiezen.com/go/sqlite"
 
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/event"
@@ -141,7 +139,7 @@ func (s *Store) Imports(ctx context.Context, app access.ID, limit int, after str
 			}
 			where, args = where+" AND row < ?", append(args, row)
 		}
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			if len(list) == limit {
 				next = list[limit-1].ID
 				return nil
@@ -179,7 +177,7 @@ func (s *Store) ImportErrors(
 		if err != nil {
 			return err
 		}
-		return r.each(func(rows *sql.Rows) error {
+		return r.each(func(rows *rows) error {
 			if more = len(list) == limit; more {
 				return nil
 			}
@@ -226,7 +224,7 @@ var (
 // eachNamed calls fn for every row of a query whose arguments are an application and
 // namesAsked names, until it was asked for all of n; a shorter list is filled up
 // with its last element.
-func (r *reader) eachNamed(query string, app int64, n int, name func(int) any, fn func(rows *sql.Rows) error) error {
+func (r *reader) eachNamed(query string, app int64, n int, name func(int) any, fn func(rows *rows) error) error {
 	for begin := 0; begin < n; begin += namesAsked {
 		args := make([]any, 1, 1+namesAsked)
 		args[0] = app
@@ -264,7 +262,7 @@ func (t *tx) CitizensBy(app access.ID, ids []permission.CitizenID, externalRefs 
 	}
 	slices.SortFunc(hashes, bytes.Compare)
 	ask := func(byID, byRef string) error {
-		meet := func(rows *sql.Rows) error {
+		meet := func(rows *rows) error {
 			var sealedKey []byte
 			c, err := t.scanCitizen(func(dst ...any) error {
 				err := rows.Scan(dst...)
@@ -424,7 +422,7 @@ func (t *tx) mayPut(app access.ID, key int64, cs []store.Citizen) error {
 		return err
 	}
 	if t.small.tombs {
-		err := t.eachNamed(erasedAmong, key, len(fresh), func(i int) any { return t.s.subjectHash(key, fresh[i]) }, func(*sql.Rows) error {
+		err := t.eachNamed(erasedAmong, key, len(fresh), func(i int) any { return t.s.subjectHash(key, fresh[i]) }, func(*rows) error {
 			return idErased()
 		})
 		if err != nil {
@@ -434,7 +432,7 @@ func (t *tx) mayPut(app access.ID, key int64, cs []store.Citizen) error {
 	if merged, err := t.anyMerged(key); err != nil || !merged {
 		return err
 	}
-	err := t.eachNamed(mergedAmong, key, len(fresh), func(i int) any { return fresh[i] }, func(*sql.Rows) error {
+	err := t.eachNamed(mergedAmong, key, len(fresh), func(i int) any { return fresh[i] }, func(*rows) error {
 		return errors.New("put a citizen who is a part of another one")
 	})
 	if err != nil {
@@ -448,7 +446,7 @@ func (t *tx) mayPut(app access.ID, key int64, cs []store.Citizen) error {
 			hashes, owners[string(hash)] = append(hashes, hash), c.ID
 		}
 	}
-	return t.eachNamed(mergedRefsAmong, key, len(hashes), func(i int) any { return hashes[i] }, func(rows *sql.Rows) error {
+	return t.eachNamed(mergedRefsAmong, key, len(hashes), func(i int) any { return hashes[i] }, func(rows *rows) error {
 		var hash []byte
 		var into permission.CitizenID
 		if err := rows.Scan(&hash, (*string)(&into)); err != nil || owners[string(hash)] == into {
@@ -493,7 +491,7 @@ func (t *tx) makeSubjects(app int64, cs []store.Citizen) error {
 // refBroken tells the one constraint that citizens can break: the ID is no
 // conflict.
 func refBroken(err error) error {
-	if e, ok := errors.AsType[*driver.Error](err); ok && e.Code() == lib.SQLITE_CONSTRAINT_UNIQUE {
+	if sqlite.ErrCode(err) == sqlite.ResultConstraintUnique {
 		return refTaken()
 	}
 	return err

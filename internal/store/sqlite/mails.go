@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -16,7 +15,7 @@ func (r *reader) templates(app access.ID) (list []mail.Template, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		var x mail.Template
 		var updated int64
 		err := rows.Scan((*string)(&x.Name), &x.Language, &x.Subject, &x.Text, &x.HTML, &updated)

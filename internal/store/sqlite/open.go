@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+	zombie "zombiezen.com/go/sqlite"
 
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/secret"
@@ -31,7 +32,8 @@ var migrations embed.FS
 // readConns is how many reads can go on at a time.
 const readConns = 4
 
-// busyTimeout is how long the connection that writes waits for another program.
+// busyTimeout is how long a statement waits for another program that has the
+// file.
 const busyTimeout = time.Second
 
 // What each connection is told. The page holds an event of 1 to 3 KiB without
@@ -39,12 +41,12 @@ const busyTimeout = time.Second
 // is deleted is overwritten. The committer does the checkpoints.
 var (
 	writePragmas = []string{
-		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()), "page_size(8192)", "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)",
+		"page_size(8192)", "auto_vacuum(INCREMENTAL)", "journal_mode(WAL)", "synchronous(FULL)",
 		"secure_delete(ON)", "wal_autocheckpoint(0)", "journal_size_limit(67108864)", "mmap_size(0)",
 		"cache_size(-16000)", "temp_store(MEMORY)", "foreign_keys(OFF)", "trusted_schema(OFF)",
 	}
 	readPragmas = []string{
-		"busy_timeout(1000)", "query_only(ON)", "mmap_size(0)", "cache_size(-4000)", "temp_store(MEMORY)", "trusted_schema(OFF)",
+		"query_only(ON)", "mmap_size(0)", "cache_size(-4000)", "temp_store(MEMORY)", "trusted_schema(OFF)",
 	}
 )
 
@@ -79,22 +81,25 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 			err = errors.Join(err, s.release())
 		}
 	}()
-	if s.db, err = openFile(ctx, o.Dir, o.vfs); err != nil {
+	db, err := openFile(ctx, o.Dir, o.vfs)
+	if err != nil {
 		return nil, err
 	}
-	if err := migrate(ctx, s.db, o.NoMigrate); err != nil {
-		return nil, err
+	if err := migrate(ctx, db, o.NoMigrate); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
-	if s.writer, err = connect(ctx, s.db); err != nil {
+	if err := db.Close(); err != nil {
+		return nil, unreadable(err)
+	}
+	file := filepath.Join(o.Dir, FileName)
+	if s.writer, err = connect(file, zombie.OpenReadWrite, writePragmas, o.vfs); err != nil {
 		return nil, unreadable(err)
 	}
 	if err := s.unlock(); err != nil {
 		return nil, err
 	}
-	s.ro = sql.OpenDB(dsn{file: filepath.Join(o.Dir, FileName), mode: "ro", pragmas: readPragmas, vfs: o.vfs})
-	s.ro.SetMaxOpenConns(readConns)
 	for range readConns {
-		c, err := connect(ctx, s.ro)
+		c, err := connect(file, zombie.OpenReadOnly, readPragmas, o.vfs)
 		if err != nil {
 			return nil, unreadable(err)
 		}
@@ -147,14 +152,8 @@ func (s *Store) release() error {
 	for len(s.readers) > 0 {
 		errs = append(errs, (<-s.readers).close())
 	}
-	if s.ro != nil {
-		errs = append(errs, s.ro.Close())
-	}
 	if s.writer != nil {
 		errs = append(errs, s.writer.close())
-	}
-	if s.db != nil {
-		errs = append(errs, s.db.Close())
 	}
 	return errors.Join(append(errs, unlockDir(s.lock))...)
 }
@@ -221,14 +220,6 @@ func openFile(ctx context.Context, dir, vfs string) (*sql.DB, error) {
 
 func unreadable(err error) error {
 	return fault.Wrap(fault.Unavailable, "store_unreadable", "The store cannot be opened in the data folder.", err)
-}
-
-func connect(ctx context.Context, db *sql.DB) (*conn, error) {
-	c, err := db.Conn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &conn{c: c, stmts: make(map[string]*sql.Stmt)}, nil
 }
 
 func migrate(ctx context.Context, db *sql.DB, not bool) error {

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -262,7 +261,7 @@ func TestOpen_schema(t *testing.T) {
 		})
 		var inForce []string
 		err := s.read(t.Context(), func(r *reader) error {
-			return r.each(func(rows *sql.Rows) error {
+			return r.each(func(rows *rows) error {
 				var f string
 				err := rows.Scan(&f)
 				inForce = append(inForce, f)

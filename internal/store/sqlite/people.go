@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -15,7 +14,7 @@ func (r *reader) linked(app access.ID, group string) (list []store.Citizen, err 
 	if err != nil {
 		return nil, err
 	}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		c, err := r.scanCitizen(rows.Scan, app, key)
 		list = append(list, c)
 		return err

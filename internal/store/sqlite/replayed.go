@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 
@@ -63,7 +62,7 @@ func (r *reader) chosenByTime(t *told, q store.ReplayQuery, after event.Seq, lis
 	}
 	from, to := bounds(q.From, q.To)
 	var found []candidate
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		e, err := scanHappened(rows.Scan)
 		found = append(found, candidate{t, e})
 		return err

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -190,9 +189,9 @@ type swap struct{ args []any }
 // staleRecords reads the next page of a column behind a key, and seals anew
 // what another key sealed. It returns the last key of the page, nil at the end.
 func (r *reader) staleRecords(c *sealedColumn, after []any) (list []swap, lost int, last []any, err error) {
-	rows := 0
-	err = r.each(func(row *sql.Rows) error {
-		rows++
+	count := 0
+	err = r.each(func(row *rows) error {
+		count++
 		key, of, sealed := make([]any, len(c.first)), make([]string, c.of), []byte(nil)
 		dst := make([]any, 0, len(key)+len(of)+1)
 		for i := range key {
@@ -219,7 +218,7 @@ func (r *reader) staleRecords(c *sealedColumn, after []any) (list []swap, lost i
 		list = append(list, swap{append(args, sealed)})
 		return nil
 	}, c.page, append(append([]any(nil), after...), rewrapRows)...)
-	if rows < rewrapRows {
+	if count < rewrapRows {
 		last = nil
 	}
 	return list, lost, last, err
@@ -280,7 +279,7 @@ func (r *reader) markNext() error {
 // nextMarks reads what markNext left, by name.
 func (r *reader) nextMarks() (map[string][]byte, error) {
 	marks := map[string][]byte{}
-	err := r.each(func(rows *sql.Rows) error {
+	err := r.each(func(rows *rows) error {
 		var name string
 		var sealed []byte
 		err := rows.Scan(&name, &sealed)

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -52,7 +51,7 @@ func sealedBy(t testing.TB, s *Store, keys *secret.Keyring) map[string]int {
 	counts := map[string]int{}
 	err := s.read(t.Context(), func(r *reader) error {
 		var columns [][2]string
-		err := r.each(func(rows *sql.Rows) error {
+		err := r.each(func(rows *rows) error {
 			var c [2]string
 			err := rows.Scan(&c[0], &c[1])
 			columns = append(columns, c)
@@ -62,7 +61,7 @@ func sealedBy(t testing.TB, s *Store, keys *secret.Keyring) map[string]int {
 			if err != nil {
 				return err
 			}
-			err = r.each(func(rows *sql.Rows) error {
+			err = r.each(func(rows *rows) error {
 				var b []byte
 				err := rows.Scan(&b)
 				if keys.Current(b) {
@@ -469,7 +468,7 @@ func TestStore_Rewrap_walks(t *testing.T) {
 	for _, c := range sealedColumns {
 		var plan []string
 		err := s.read(t.Context(), func(r *reader) error {
-			return r.each(func(rows *sql.Rows) error {
+			return r.each(func(rows *rows) error {
 				var id, parent, unused int
 				var step string
 				err := rows.Scan(&id, &parent, &unused, &step)

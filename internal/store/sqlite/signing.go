@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -34,7 +33,7 @@ func (r *reader) signingKeys(app access.ID) (list []subscription.SigningKey, err
 	if err != nil {
 		return nil, err
 	}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		var k subscription.SigningKey
 		var sealed []byte
 		var created, expires int64
@@ -86,7 +85,7 @@ func (t *tx) PutSigningKey(app access.ID, k subscription.SigningKey) error {
 			return err
 		}
 	}
-	return t.each(func(rows *sql.Rows) error { // which of them ask for it is in what is sealed
+	return t.each(func(rows *rows) error { // which of them ask for it is in what is sealed
 		e, err := t.scanEndpoint(rows.Scan)
 		if err == nil && e.Asymmetric {
 			t.change.endpoints = append(t.change.endpoints, delivery.Endpoint(e.ID))

@@ -82,7 +82,7 @@ func (r *reader) living(app access.ID, id subscription.ID) (*told, error) {
 
 // complete reads an endpoint's filters and spans.
 func (r *reader) complete(t *told) error {
-	err := r.each(func(rows *sql.Rows) error {
+	err := r.each(func(rows *rows) error {
 		var s since
 		var text string
 		err := rows.Scan((*int64)(&s.from), &text)
@@ -102,7 +102,7 @@ func (r *reader) complete(t *told) error {
 		}
 		t.why = e.StatusReason
 	}
-	return r.each(func(rows *sql.Rows) error {
+	return r.each(func(rows *rows) error {
 		s := span{to: math.MaxInt64}
 		var to sql.NullInt64
 		var at int64
@@ -200,7 +200,7 @@ func (r *reader) facts(list []candidate) ([]fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		var i int
 		x, err := scanException(func(dst ...any) error { return rows.Scan(append(dst, &i)...) })
 		if err == nil {
@@ -211,7 +211,7 @@ func (r *reader) facts(list []candidate) ([]fact, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		var i, n int
 		var at, took int64
 		var delivered bool

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"math"
 	"strconv"
@@ -61,7 +60,7 @@ func (s *Store) Delivery(ctx context.Context, app access.ID, id string) (d deliv
 func (r *reader) attempts(t *told, e event.Event) (list []delivery.AttemptView, err error) {
 	type answers struct{ response, token []byte }
 	var sealed []answers
-	err = r.each(func(rows *sql.Rows) error {
+	err = r.each(func(rows *rows) error {
 		a := delivery.AttemptView{Attempt: delivery.Attempt{Seq: e.Seq, Subject: e.Subject}}
 		var at, took, next int64
 		var of answers
@@ -269,7 +268,7 @@ func (r *reader) tolds(app access.ID, key int64, q store.DeliveryQuery) ([]*told
 		return []*told{t}, err
 	}
 	var list []*told
-	err := r.each(func(rows *sql.Rows) error {
+	err := r.each(func(rows *rows) error {
 		t, err := scanTold(rows.Scan)
 		list = append(list, t)
 		return err
@@ -328,7 +327,7 @@ func (w *walk) logged() (found []candidate, err error) {
 	}
 	var events []event.Event
 	where, args := w.asked()
-	err = w.r.each(func(rows *sql.Rows) error {
+	err = w.r.each(func(rows *rows) error {
 		e, err := scanHappened(rows.Scan)
 		events = append(events, e)
 		return err
@@ -362,7 +361,7 @@ func (w *walk) troubles() (found []candidate, err error) {
 	}
 	where, args := w.asked()
 	args = append([]any{w.app, of, string(w.state), int64(w.at.seq), int64(w.at.seq), w.at.ep}, args...)
-	err = w.r.each(func(rows *sql.Rows) error {
+	err = w.r.each(func(rows *rows) error {
 		var ep int64
 		e, err := scanHappened(func(dst ...any) error { return rows.Scan(append(dst, &ep)...) })
 		found = append(found, candidate{w.byEp[ep], e})

@@ -1,0 +1,342 @@
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"reflect"
+
+	"zombiezen.com/go/sqlite"
+)
+
+// conn is one connection with its prepared statements. It serves one goroutine
+// at a time.
+//
+// It does not go by database/sql, whose locks, conversions and boxes cost more
+// than most of our statements.
+type conn struct {
+	c     *sqlite.Conn
+	stmts map[string][]*sqlite.Stmt // those that nobody uses
+
+	// What was written since the committer last asked; fatal is the first
+	// error after which nothing is known of the disk.
+	rows, bytes int
+	fatal       error
+}
+
+// connect opens a file that exists and runs the pragmas in the order given:
+// the page size must be set before the journal mode makes the file.
+func connect(file string, flags sqlite.OpenFlags, pragmas []string, vfs string) (_ *conn, err error) {
+	abs, err := filepath.Abs(file)
+	if err != nil {
+		return nil, err
+	}
+	name := "file://" + (&url.URL{Path: abs}).EscapedPath()
+	if vfs != "" {
+		name += "?" + url.Values{"vfs": {vfs}}.Encode()
+	}
+	z, err := sqlite.OpenConn(name, flags|sqlite.OpenURI)
+	if err != nil {
+		return nil, err
+	}
+	z.SetBusyTimeout(busyTimeout)
+	c := &conn{c: z, stmts: make(map[string][]*sqlite.Stmt)}
+	for _, p := range pragmas {
+		if err := c.each(func(*rows) error { return nil }, "PRAGMA "+p); err != nil {
+			return nil, errors.Join(fmt.Errorf("pragma %s: %w", p, err), c.close())
+		}
+	}
+	return c, nil
+}
+
+// prepared returns a statement for a query, which is one of few texts: never
+// one that holds a value. It is the caller's until done.
+func (c *conn) prepared(query string, args []any) (*sqlite.Stmt, error) {
+	var st *sqlite.Stmt
+	if free := c.stmts[query]; len(free) > 0 {
+		st = free[len(free)-1]
+		c.stmts[query] = free[:len(free)-1]
+	} else {
+		var rest int
+		var err error
+		if st, rest, err = c.c.PrepareTransient(query); err != nil {
+			c.note(err)
+			return nil, fmt.Errorf("prepare: %w", err)
+		}
+		if rest != 0 {
+			return nil, errors.Join(errors.New("prepare: more than one statement"), st.Finalize())
+		}
+	}
+	if n := st.BindParamCount(); n != len(args) {
+		c.done(query, st)
+		return nil, fmt.Errorf("the statement takes %d values, not %d", n, len(args))
+	}
+	for i, a := range args {
+		if err := bind(st, i+1, a); err != nil {
+			c.done(query, st)
+			return nil, err
+		}
+	}
+	return st, nil
+}
+
+// done gives a statement back.
+func (c *conn) done(query string, st *sqlite.Stmt) {
+	_ = st.Reset()         // the error of the last step, which was told
+	_ = st.ClearBindings() // never fails
+	c.stmts[query] = append(c.stmts[query], st)
+}
+
+func bind(st *sqlite.Stmt, i int, a any) error {
+	switch a := a.(type) {
+	case nil:
+		st.BindNull(i)
+	case int64:
+		st.BindInt64(i, a)
+	case int:
+		st.BindInt64(i, int64(a))
+	case string:
+		st.BindText(i, a)
+	case []byte:
+		if a == nil {
+			st.BindNull(i)
+		} else {
+			st.BindBytes(i, a)
+		}
+	case bool:
+		st.BindBool(i, a)
+	default:
+		v := reflect.ValueOf(a)
+		switch {
+		case v.CanInt():
+			st.BindInt64(i, v.Int())
+		case v.Kind() == reflect.String:
+			st.BindText(i, v.String())
+		default:
+			return fmt.Errorf("a value of the type %T cannot be kept", a)
+		}
+	}
+	return nil
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (c *conn) exec(query string, args ...any) (int64, error) {
+	st, err := c.prepared(query, args)
+	if err != nil {
+		return 0, err
+	}
+	defer c.done(query, st)
+	for more := true; more; {
+		if more, err = st.Step(); err != nil {
+			c.note(err)
+			return 0, err
+		}
+	}
+	n := c.c.Changes()
+	c.rows += n
+	for _, a := range args {
+		if b, ok := a.([]byte); ok {
+			c.bytes += len(b)
+		}
+	}
+	return int64(n), nil
+}
+
+// do runs a statement that begins or ends a transaction or a part of one.
+func (c *conn) do(query string) error {
+	st, err := c.prepared(query, nil)
+	if err != nil {
+		return err
+	}
+	defer c.done(query, st)
+	if _, err = st.Step(); err != nil {
+		c.note(err)
+	}
+	return err
+}
+
+// rows are the rows of a query, one after the other.
+type rows struct {
+	c     *conn
+	query string
+	st    *sqlite.Stmt
+	err   error
+}
+
+// query runs a statement that returns rows. The caller closes them.
+func (c *conn) query(query string, args ...any) (*rows, error) {
+	st, err := c.prepared(query, args)
+	if err != nil {
+		return nil, err
+	}
+	return &rows{c: c, query: query, st: st}, nil
+}
+
+// Next goes on to the next row; false: there is none, or Err says why.
+func (r *rows) Next() bool {
+	if r.err != nil || r.st == nil {
+		return false
+	}
+	more, err := r.st.Step()
+	if r.err = err; err != nil {
+		r.c.note(err)
+	}
+	return more && err == nil
+}
+
+// Err returns what ended the rows too early.
+func (r *rows) Err() error { return r.err }
+
+// Close gives the statement back. Idempotent.
+func (r *rows) Close() error {
+	if r.st != nil {
+		r.c.done(r.query, r.st)
+		r.st = nil
+	}
+	return nil
+}
+
+// Scan reads the row.
+func (r *rows) Scan(dst ...any) error { return scan(r.st, dst) }
+
+func scan(st *sqlite.Stmt, dst []any) error {
+	if n := st.ColumnCount(); n != len(dst) {
+		return fmt.Errorf("the row has %d columns, not %d", n, len(dst))
+	}
+	for i, d := range dst {
+		switch d := d.(type) {
+		case *[]byte:
+			*d = column(st, i, nil)
+			continue
+		case *sql.RawBytes:
+			*d = column(st, i, (*d)[:0])
+			continue
+		case *sql.NullString:
+			if d.Valid = !st.ColumnIsNull(i); d.Valid {
+				d.String = st.ColumnText(i)
+			}
+			continue
+		case *sql.NullInt64:
+			if d.Valid = !st.ColumnIsNull(i); d.Valid {
+				d.Int64 = st.ColumnInt64(i)
+			}
+			continue
+		case *any:
+			*d = anything(st, i)
+			continue
+		}
+		if st.ColumnIsNull(i) {
+			return fmt.Errorf("the column %s is NULL", st.ColumnName(i))
+		}
+		switch d := d.(type) {
+		case *int64:
+			*d = st.ColumnInt64(i)
+		case *int:
+			*d = st.ColumnInt(i)
+		case *string:
+			*d = st.ColumnText(i)
+		case *bool:
+			*d = st.ColumnBool(i)
+		default:
+			v := reflect.ValueOf(d).Elem()
+			switch {
+			case v.CanInt():
+				v.SetInt(st.ColumnInt64(i))
+			case v.Kind() == reflect.String:
+				v.SetString(st.ColumnText(i))
+			default:
+				return fmt.Errorf("a column cannot be read into %T", d)
+			}
+		}
+	}
+	return nil
+}
+
+// anything returns a column's value as it is kept.
+func anything(st *sqlite.Stmt, i int) any {
+	switch st.ColumnType(i) {
+	case sqlite.TypeInteger:
+		return st.ColumnInt64(i)
+	case sqlite.TypeFloat:
+		return st.ColumnFloat(i)
+	case sqlite.TypeText:
+		return st.ColumnText(i)
+	case sqlite.TypeBlob:
+		return column(st, i, nil)
+	}
+	return nil
+}
+
+// column returns a copy of a column's bytes in buf, or where there is room;
+// nil for NULL.
+func column(st *sqlite.Stmt, i int, buf []byte) []byte {
+	if st.ColumnIsNull(i) {
+		return nil
+	}
+	n := st.ColumnLen(i)
+	if cap(buf) < n || buf == nil {
+		buf = make([]byte, n)
+	}
+	buf = buf[:n]
+	st.ColumnBytes(i, buf)
+	return buf
+}
+
+// each calls fn for every row of a query, which is closed when it returns.
+func (c *conn) each(fn func(rows *rows) error, query string, args ...any) error {
+	rows, err := c.query(query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := fn(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// get reads the one row of a statement into dst; a miss is notFound. The
+// statement may write and return what it wrote.
+func (c *conn) get(dst []any, query string, args ...any) error {
+	st, err := c.prepared(query, args)
+	if err != nil {
+		return err
+	}
+	defer c.done(query, st)
+	more, err := st.Step()
+	switch {
+	case err != nil:
+		c.note(err)
+		return err
+	case !more:
+		return notFound()
+	}
+	return scan(st, dst)
+}
+
+// note keeps an error that means the disk can no longer be trusted.
+func (c *conn) note(err error) {
+	if c.fatal == nil && fatal(err) {
+		c.fatal = err
+	}
+}
+
+// close closes the statements and the connection. Idempotent.
+func (c *conn) close() error {
+	if c.c == nil {
+		return nil
+	}
+	var errs []error
+	for _, free := range c.stmts {
+		for _, st := range free {
+			errs = append(errs, st.Finalize())
+		}
+	}
+	errs = append(errs, c.c.Close())
+	c.c = nil
+	return errors.Join(errs...)
+}
