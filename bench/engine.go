@@ -22,6 +22,7 @@ import (
 	"github.com/consentwire/consentwire/internal/id"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -29,7 +30,7 @@ import (
 // keyFile holds the master key of a prepared data folder.
 const keyFile = "master.key"
 
-func openStore(ctx context.Context, dir string) (*sqlite.Store, error) {
+func openStore(ctx context.Context, dir string) (*relational.Store, error) {
 	key, err := os.ReadFile(filepath.Join(dir, keyFile))
 	if err != nil {
 		return nil, err
@@ -38,11 +39,11 @@ func openStore(ctx context.Context, dir string) (*sqlite.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sqlite.Open(ctx, sqlite.Options{Dir: dir, Keys: keys})
+	return relational.Open(ctx, sqlite.File{Dir: dir}, relational.Options{Keys: keys})
 }
 
 // makeStore makes an empty data folder and opens it.
-func (b *bench) makeStore(ctx context.Context, name string) (string, *sqlite.Store, error) {
+func (b *bench) makeStore(ctx context.Context, name string) (string, *relational.Store, error) {
 	dir := filepath.Join(b.dir, name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", nil, err
@@ -122,7 +123,7 @@ func (b *bench) prepare(ctx context.Context, name string, l *backlog) error {
 // one each.
 func perEndpoint(endpoints int) int { return max(1, inFlight/endpoints) }
 
-func publish(ctx context.Context, s *sqlite.Store, app access.ID, events int, at time.Time) error {
+func publish(ctx context.Context, s *relational.Store, app access.ID, events int, at time.Time) error {
 	body := []byte(`{"event":"effective-permission","data":"` + strings.Repeat("x", bodySize-42) + `"}`)
 	var next atomic.Int64
 	var first atomic.Pointer[error]

@@ -28,6 +28,7 @@ import (
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/sink"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/internal/telemetry"
@@ -40,7 +41,7 @@ const operatorBearer = "operator-bearer-of-at-least-32-characters"
 type world struct {
 	t       testing.TB
 	face    http.Handler
-	store   *sqlite.Store
+	store   *relational.Store
 	reader  *failing
 	ops     []operation
 	schemas map[string]*schema
@@ -134,7 +135,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := sqlite.Open(context.Background(), sqlite.Options{Dir: t.TempDir(), Keys: keys})
+	st, err := relational.Open(context.Background(), sqlite.File{Dir: t.TempDir()}, relational.Options{Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

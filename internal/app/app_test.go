@@ -16,6 +16,7 @@ import (
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/store/storetest"
 )
@@ -55,7 +56,7 @@ func newWorld(t *testing.T) *world {
 // open opens the store and builds the use cases over it.
 func (w *world) open() {
 	w.t.Helper()
-	s, err := sqlite.Open(w.ctx, sqlite.Options{Dir: w.dir, Keys: w.keys})
+	s, err := relational.Open(w.ctx, sqlite.File{Dir: w.dir}, relational.Options{Keys: w.keys})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/consent"
 	"github.com/consentwire/consentwire/internal/secret"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -54,7 +55,7 @@ func BenchmarkImport(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				s, err := sqlite.Open(context.Background(), sqlite.Options{Dir: b.TempDir(), Keys: keys})
+				s, err := relational.Open(context.Background(), sqlite.File{Dir: b.TempDir()}, relational.Options{Keys: keys})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -10,6 +10,7 @@ import (
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/secret"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 )
 
@@ -25,7 +26,7 @@ func BenchmarkPermissions(b *testing.B) {
 				b.Fatal(err)
 			}
 			ctx := b.Context()
-			s, err := sqlite.Open(ctx, sqlite.Options{Dir: b.TempDir(), Keys: keys})
+			s, err := relational.Open(ctx, sqlite.File{Dir: b.TempDir()}, relational.Options{Keys: keys})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -159,7 +159,7 @@ func migrate(ctx context.Context, cfg config.Config) error {
 	if _, err := config.EnsureDataDir(cfg.DataDir); err != nil {
 		return about("CONSENTWIRE_DATA_DIR", err)
 	}
-	err := sqlite.Migrate(ctx, sqlite.Options{Dir: cfg.DataDir})
+	err := sqlite.Migrate(ctx, sqlite.File{Dir: cfg.DataDir})
 	if err != nil {
 		return about(storeSetting(cfg, err), err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/consentwire/consentwire/internal/egress"
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/secret"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/telemetry"
 )
@@ -141,7 +142,7 @@ func rotate(ctx context.Context, cfg config.Config, l *slog.Logger) (r app.KeyRe
 	if err != nil {
 		return r, about(cfg.MasterKeySetting(), err)
 	}
-	s, err := sqlite.Open(ctx, sqlite.Options{Dir: cfg.DataDir, Keys: ring, NoMigrate: cfg.NoMigrate, Log: l})
+	s, err := relational.Open(ctx, sqlite.File{Dir: cfg.DataDir, NoMigrate: cfg.NoMigrate, Log: l}, relational.Options{Keys: ring, Log: l})
 	if err != nil {
 		return r, about(storeSetting(cfg, err), err)
 	}

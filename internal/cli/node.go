@@ -27,6 +27,7 @@ import (
 	"github.com/consentwire/consentwire/internal/sink"
 	"github.com/consentwire/consentwire/internal/smtp"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/internal/sweep"
@@ -49,7 +50,7 @@ type node struct {
 	url      string // how the world reaches us
 	operator secret.Value
 
-	store  *sqlite.Store
+	store  *relational.Store
 	app    *app.App
 	guard  *egress.Guard
 	client *egress.Client
@@ -92,8 +93,9 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 			err = errors.Join(err, n.close())
 		}
 	}()
-	n.store, err = sqlite.Open(ctx, sqlite.Options{
-		Dir: cfg.DataDir, Keys: k.ring, NoMigrate: cfg.NoMigrate, Log: l,
+	file := sqlite.File{Dir: cfg.DataDir, NoMigrate: cfg.NoMigrate, Log: l}
+	n.store, err = relational.Open(ctx, file, relational.Options{
+		Keys: k.ring, Log: l,
 		OnCommit: metrics.Commit,
 		OnEvent:  func(t event.Type, count int) { metrics.Event(string(t), count) },
 	})

@@ -25,6 +25,7 @@ import (
 	"github.com/consentwire/consentwire/internal/id"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/signature"
@@ -74,7 +75,7 @@ type bench struct {
 	dir    string
 	keys   *secret.Keyring
 	t0     time.Time
-	store  *sqlite.Store
+	store  *relational.Store
 	app    *app.App
 	id     access.ID
 	log    bytes.Buffer
@@ -114,7 +115,7 @@ func newBench(t *testing.T, answer func(got) answer) *bench {
 
 func (b *bench) openStore() {
 	b.t.Helper()
-	st, err := sqlite.Open(b.t.Context(), sqlite.Options{Dir: b.dir, Keys: b.keys})
+	st, err := relational.Open(b.t.Context(), sqlite.File{Dir: b.dir}, relational.Options{Keys: b.keys})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/sink"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -70,7 +71,7 @@ func open(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := sqlite.Open(ctx, sqlite.Options{Dir: t.TempDir(), Keys: keys})
+	st, err := relational.Open(ctx, sqlite.File{Dir: t.TempDir()}, relational.Options{Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

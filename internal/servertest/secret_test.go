@@ -25,6 +25,7 @@ import (
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/servertest"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 )
 
@@ -372,7 +373,7 @@ func privateKeys(t *testing.T, s *servertest.Server, a *servertest.Application) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := sqlite.Open(t.Context(), sqlite.Options{Dir: s.Dir, Keys: ring})
+	st, err := relational.Open(t.Context(), sqlite.File{Dir: s.Dir}, relational.Options{Keys: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

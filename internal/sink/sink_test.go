@@ -25,6 +25,7 @@ import (
 	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/signature"
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // house is an inspector over a real store, with an application that has a bin.
 type house struct {
 	*Sink
-	store *sqlite.Store
+	store *relational.Store
 	app   *app.App
 	owner access.ID
 	bin   string
@@ -50,7 +51,7 @@ func open(t testing.TB) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := sqlite.Open(ctx, sqlite.Options{Dir: t.TempDir(), Keys: keys})
+	st, err := relational.Open(ctx, sqlite.File{Dir: t.TempDir()}, relational.Options{Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

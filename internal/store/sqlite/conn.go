@@ -9,21 +9,18 @@ import (
 	"reflect"
 
 	"zombiezen.com/go/sqlite"
+
+	"github.com/consentwire/consentwire/internal/store/db"
 )
 
 // conn is one connection with its prepared statements. It serves one goroutine
 // at a time.
 //
-// It does not go by database/sql, whose locks, conversions and boxes cost more
+// It implements db.Conn. It does not go by database/sql, whose locks, conversions and boxes cost more
 // than most of our statements.
 type conn struct {
 	c     *sqlite.Conn
 	stmts map[string][]*sqlite.Stmt // those that nobody uses
-
-	// What was written since the committer last asked; fatal is the first
-	// error after which nothing is known of the disk.
-	rows, bytes int
-	fatal       error
 }
 
 // connect opens a file that exists and runs the pragmas in the order given:
@@ -44,7 +41,7 @@ func connect(file string, flags sqlite.OpenFlags, pragmas []string, vfs string) 
 	z.SetBusyTimeout(busyTimeout)
 	c := &conn{c: z, stmts: make(map[string][]*sqlite.Stmt)}
 	for _, p := range pragmas {
-		if err := c.each(func(*rows) error { return nil }, "PRAGMA "+p); err != nil {
+		if _, err := c.Exec("PRAGMA " + p); err != nil {
 			return nil, errors.Join(fmt.Errorf("pragma %s: %w", p, err), c.close())
 		}
 	}
@@ -62,7 +59,6 @@ func (c *conn) prepared(query string, args []any) (*sqlite.Stmt, error) {
 		var rest int
 		var err error
 		if st, rest, err = c.c.PrepareTransient(query); err != nil {
-			c.note(err)
 			return nil, fmt.Errorf("prepare: %w", err)
 		}
 		if rest != 0 {
@@ -121,8 +117,8 @@ func bind(st *sqlite.Stmt, i int, a any) error {
 	return nil
 }
 
-// exec runs a statement and returns how many rows it changed.
-func (c *conn) exec(query string, args ...any) (int64, error) {
+// Exec implements db.Conn.
+func (c *conn) Exec(query string, args ...any) (int64, error) {
 	st, err := c.prepared(query, args)
 	if err != nil {
 		return 0, err
@@ -130,18 +126,10 @@ func (c *conn) exec(query string, args ...any) (int64, error) {
 	defer c.done(query, st)
 	for more := true; more; {
 		if more, err = st.Step(); err != nil {
-			c.note(err)
 			return 0, err
 		}
 	}
-	n := c.c.Changes()
-	c.rows += n
-	for _, a := range args {
-		if b, ok := a.([]byte); ok {
-			c.bytes += len(b)
-		}
-	}
-	return int64(n), nil
+	return int64(c.c.Changes()), nil
 }
 
 // do runs a statement that begins or ends a transaction or a part of one.
@@ -151,10 +139,36 @@ func (c *conn) do(query string) error {
 		return err
 	}
 	defer c.done(query, st)
-	if _, err = st.Step(); err != nil {
-		c.note(err)
-	}
+	_, err = st.Step()
 	return err
+}
+
+// Begin implements db.Conn.
+func (c *conn) Begin(write bool) error {
+	if write {
+		return c.do("BEGIN IMMEDIATE")
+	}
+	return c.do("BEGIN")
+}
+
+// Commit implements db.Conn.
+func (c *conn) Commit() error { return c.do("COMMIT") }
+
+// Rollback implements db.Conn.
+func (c *conn) Rollback() error { return c.do("ROLLBACK") }
+
+// Savepoint implements db.Conn.
+func (c *conn) Savepoint() error { return c.do("SAVEPOINT w") }
+
+// Release implements db.Conn.
+func (c *conn) Release() error { return c.do("RELEASE w") }
+
+// RollbackTo implements db.Conn.
+func (c *conn) RollbackTo() error {
+	if err := c.do("ROLLBACK TO w"); err != nil {
+		return err
+	}
+	return c.do("RELEASE w")
 }
 
 // rows are the rows of a query, one after the other.
@@ -165,8 +179,8 @@ type rows struct {
 	err   error
 }
 
-// query runs a statement that returns rows. The caller closes them.
-func (c *conn) query(query string, args ...any) (*rows, error) {
+// Query implements db.Conn.
+func (c *conn) Query(query string, args ...any) (db.Rows, error) {
 	st, err := c.prepared(query, args)
 	if err != nil {
 		return nil, err
@@ -180,9 +194,7 @@ func (r *rows) Next() bool {
 		return false
 	}
 	more, err := r.st.Step()
-	if r.err = err; err != nil {
-		r.c.note(err)
-	}
+	r.err = err
 	return more && err == nil
 }
 
@@ -201,6 +213,9 @@ func (r *rows) Close() error {
 // Scan reads the row.
 func (r *rows) Scan(dst ...any) error { return scan(r.st, dst) }
 
+// Bytes implements db.Rows.
+func (r *rows) Bytes(i int, buf []byte) ([]byte, error) { return column(r.st, i, buf[:0]), nil }
+
 func scan(st *sqlite.Stmt, dst []any) error {
 	if n := st.ColumnCount(); n != len(dst) {
 		return fmt.Errorf("the row has %d columns, not %d", n, len(dst))
@@ -209,9 +224,6 @@ func scan(st *sqlite.Stmt, dst []any) error {
 		switch d := d.(type) {
 		case *[]byte:
 			*d = column(st, i, nil)
-			continue
-		case *sql.RawBytes:
-			*d = column(st, i, (*d)[:0])
 			continue
 		case *sql.NullString:
 			if d.Valid = !st.ColumnIsNull(i); d.Valid {
@@ -284,24 +296,8 @@ func column(st *sqlite.Stmt, i int, buf []byte) []byte {
 	return buf
 }
 
-// each calls fn for every row of a query, which is closed when it returns.
-func (c *conn) each(fn func(rows *rows) error, query string, args ...any) error {
-	rows, err := c.query(query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := fn(rows); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
-}
-
-// get reads the one row of a statement into dst; a miss is notFound. The
-// statement may write and return what it wrote.
-func (c *conn) get(dst []any, query string, args ...any) error {
+// Get implements db.Conn.
+func (c *conn) Get(dst []any, query string, args ...any) error {
 	st, err := c.prepared(query, args)
 	if err != nil {
 		return err
@@ -310,19 +306,11 @@ func (c *conn) get(dst []any, query string, args ...any) error {
 	more, err := st.Step()
 	switch {
 	case err != nil:
-		c.note(err)
 		return err
 	case !more:
-		return notFound()
+		return db.ErrNoRow
 	}
 	return scan(st, dst)
-}
-
-// note keeps an error that means the disk can no longer be trusted.
-func (c *conn) note(err error) {
-	if c.fatal == nil && fatal(err) {
-		c.fatal = err
-	}
 }
 
 // close closes the statements and the connection. Idempotent.

@@ -1,0 +1,99 @@
+// Package db is what the relational store asks of a database, so that one set
+// of statements serves all of them. It holds no SQL and no logic.
+//
+// Statements are written in the part of SQL that SQLite and PostgreSQL share,
+// with ? for each value, and a few words of SQLite's own that the other
+// translates.
+package db
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrNoRow is the miss of a statement that must find a row.
+var ErrNoRow = errors.New("no row")
+
+// Opener makes a Database ready: it connects, takes what locks it needs, and
+// brings the schema up to date. Its errors are those of relational.Open.
+type Opener interface {
+	Open(ctx context.Context) (Database, error)
+}
+
+// Database is one that is open. What it keeps belongs to the store until Close.
+type Database interface {
+	// Writer is the connection that writes. It serves the committer alone.
+	Writer() Conn
+	// Readers are the connections that read.
+	Readers() []Conn
+	// Shared tells whether other processes write to it too. What the store
+	// remembers of it then holds for one transaction only.
+	Shared() bool
+
+	// Fatal tells whether an error leaves it unknown what the disk holds. An
+	// error of the statement itself, such as a broken constraint, does not.
+	Fatal(err error) bool
+	// Busy tells whether an error means that another process is in the way, so
+	// that the same may succeed later.
+	Busy(err error) bool
+	// Unique tells whether an error is a row that is there already.
+	Unique(err error) bool
+
+	// Grown is called after each group that was committed, on the committer's
+	// goroutine; erased says that it destroyed something, which must not remain
+	// in any log. Idle is called when no write waits. What Due returns is ready
+	// when the committer should call Again though nothing is to be written; nil:
+	// it need not. Their errors are fatal.
+	Grown(erased bool) error
+	Idle() error
+	Due() <-chan time.Time
+	Again() error
+
+	// Close closes the connections and gives the locks back. Idempotent.
+	Close() error
+}
+
+// Conn is one connection with its prepared statements, of which there are few:
+// no text holds a value. It serves one goroutine at a time.
+//
+// A value is nil, an integer, a bool, a string or bytes, of any named type of
+// these kinds; a nil slice of bytes is NULL. A destination points to one of
+// these, or to sql.NullInt64 or sql.NullString. What is NULL can be read into
+// bytes, which are then nil, and into the last two.
+type Conn interface {
+	// Begin begins a transaction: one that reads a snapshot, or one that writes.
+	Begin(write bool) error
+	// Commit ends it, durably; with an error it is unknown whether it did.
+	Commit() error
+	// Rollback ends it without a trace.
+	Rollback() error
+	// Savepoint begins a part of a transaction, Release ends it, and RollbackTo
+	// undoes and ends it. There is one at a time.
+	Savepoint() error
+	Release() error
+	RollbackTo() error
+
+	// Exec runs a statement and returns how many rows it changed.
+	Exec(query string, args ...any) (int64, error)
+	// Get reads the first row of a statement, which may write; ErrNoRow.
+	Get(dst []any, query string, args ...any) error
+	// Query runs a statement that returns rows. The caller closes them. Other
+	// statements may run before.
+	Query(query string, args ...any) (Rows, error)
+}
+
+// Rows are the rows of a statement, one after the other.
+type Rows interface {
+	// Next goes on to the next row; false: there is none, or Err says why.
+	Next() bool
+	// Scan reads the row.
+	Scan(dst ...any) error
+	// Bytes reads a column into buf, grown when it is too short, and returns
+	// it; nil: the column is NULL. It counts from 0.
+	Bytes(column int, buf []byte) ([]byte, error)
+	// Err returns what ended the rows too early.
+	Err() error
+	// Close ends the statement. Idempotent.
+	Close() error
+}

@@ -1,0 +1,397 @@
+package relational
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/store"
+)
+
+const (
+	// maxQueue is how many writes may wait. Beyond it a caller is told to come
+	// back, rather than to wait for longer than it will.
+	maxQueue = 4096
+	// A group closes at this weight. Larger ones are not faster; they only
+	// make the first of them wait longer.
+	groupRows  = 256
+	groupBytes = 1 << 20
+)
+
+// queue holds the writes that wait for the committer.
+type queue struct {
+	mu     sync.Mutex
+	list   []*write
+	closed bool
+	wake   chan struct{} // holds a token when list grew
+}
+
+// The states of a write.
+const (
+	waiting int32 = iota
+	taken         // the committer has it
+	given         // up: its caller went away
+)
+
+type write struct {
+	fn    func(*tx) error
+	state atomic.Int32
+	done  chan error
+}
+
+func (q *queue) add(ctx context.Context, s *Store, fn func(*tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	w := &write{fn: fn, done: make(chan error, 1)}
+	q.mu.Lock()
+	switch {
+	case q.closed:
+		q.mu.Unlock()
+		return closed()
+	case s.failed.Load() != nil:
+		q.mu.Unlock()
+		return storeFailed()
+	case len(q.list) >= maxQueue:
+		q.mu.Unlock()
+		return busy()
+	}
+	q.list = append(q.list, w)
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		if w.state.CompareAndSwap(waiting, given) {
+			return ctx.Err()
+		}
+		return <-w.done
+	}
+}
+
+// take moves what waits to the caller, who owns the slice until the next call
+// with it.
+func (q *queue) take(into []*write) []*write {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	list := q.list
+	q.list = into[:0]
+	return list
+}
+
+// close lets nothing in any more.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+}
+
+func busy() error {
+	return &fault.Error{
+		Kind: fault.Unavailable, Code: "busy", RetryAfter: time.Second,
+		Msg: "Too much waits to be written; try again in a moment.",
+	}
+}
+
+func storeFailed() error {
+	return fault.New(fault.Unavailable, "store_failed",
+		"A write to the disk failed, so nothing more is written until the server is restarted.")
+}
+
+// committer carries out the writes, group by group. It runs on one goroutine.
+type committer struct {
+	s     *Store
+	c     *conn
+	small smallKeys
+
+	list, spare []*write // taken from the queue; next is the first not yet begun
+	next        int
+	done        []finished // of the open group
+	open        bool       // a transaction is
+
+	sum   touched // of the group
+	types map[event.Type]int
+}
+
+type finished struct {
+	w   *write
+	err error
+}
+
+// commit is the committer.
+func (s *Store) commit() {
+	k := &committer{s: s, c: s.writer, types: make(map[event.Type]int)}
+	k.small.forget()
+	ended := false
+	defer func() {
+		if !ended { // a write's function ended this goroutine (runtime.Goexit)
+			k.fail(errors.New("a transaction ended the committer"))
+			k.drain()
+		}
+		close(s.done)
+	}()
+	for {
+		if k.more() {
+			k.group()
+			continue
+		}
+		k.upkeep(s.db.Idle)
+		select {
+		case <-s.writes.wake:
+		case <-s.db.Due():
+			k.upkeep(s.db.Again)
+		case <-s.stop:
+			s.writes.close()
+			for k.more() {
+				k.group()
+			}
+			ended = true
+			return
+		}
+	}
+}
+
+// more tells whether a write waits, and fetches those that came meanwhile.
+func (k *committer) more() bool {
+	if k.next < len(k.list) {
+		return true
+	}
+	clear(k.list) // hold on to nothing
+	k.spare, k.list, k.next = k.list, k.s.writes.take(k.spare), 0
+	return len(k.list) > 0
+}
+
+// group runs what waits in one transaction, as much as fits, and commits it.
+func (k *committer) group() {
+	k.c.rows, k.c.bytes = 0, 0
+	for k.more() && k.c.rows < groupRows && k.c.bytes < groupBytes {
+		w := k.list[k.next]
+		k.next++
+		if !w.state.CompareAndSwap(waiting, taken) {
+			continue
+		}
+		if k.s.failed.Load() != nil {
+			w.done <- storeFailed()
+			continue
+		}
+		k.run(w)
+	}
+	k.end()
+}
+
+// run carries out one write in the open group, or opens one. Its failure undoes
+// its own work only; the first of a group needs no savepoint for that.
+func (k *committer) run(w *write) {
+	alone := !k.open
+	k.done = append(k.done, finished{w: w})
+	f := &k.done[len(k.done)-1]
+	if err := k.mark(alone); err != nil {
+		f.err = err
+		return
+	}
+	t := &tx{reader: reader{conn: k.c, s: k.s, small: &k.small}}
+	err := k.call(t, w.fn)
+	if err != nil && k.s.db.Fatal(err) && k.c.fatal == nil {
+		k.c.fatal = err
+	}
+	if k.c.fatal != nil {
+		k.fail(k.c.fatal)
+		return
+	}
+	if err == nil {
+		k.sum.add(t.change)
+		if !alone {
+			err = k.c.Release()
+		}
+	} else {
+		f.err = err
+		k.small.undo()
+		if t.keyed {
+			k.small.forget()
+		}
+		if alone {
+			k.open = false
+			err = k.c.Rollback()
+		} else {
+			err = k.c.RollbackTo()
+		}
+	}
+	if err != nil {
+		k.fail(fmt.Errorf("end a write: %w", err))
+	}
+}
+
+// mark opens the group, or sets a savepoint in it.
+func (k *committer) mark(alone bool) error {
+	if !alone {
+		if err := k.c.Savepoint(); err != nil {
+			k.fail(fmt.Errorf("savepoint: %w", err))
+			return storeFailed()
+		}
+		return nil
+	}
+	err := k.c.Begin(true)
+	if err == nil {
+		k.open = true
+		if k.s.db.Shared() {
+			k.small.forget()
+		}
+		return nil
+	}
+	if k.s.db.Busy(err) {
+		return busy()
+	}
+	k.fail(fmt.Errorf("begin: %w", err))
+	return storeFailed()
+}
+
+// call runs fn and makes an error of its panic.
+func (k *committer) call(t *tx, fn func(*tx) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			k.s.log.Error("a transaction panicked", "reason", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			err = errors.New("a transaction panicked")
+		}
+	}()
+	if err := fn(t); err != nil {
+		return err
+	}
+	return t.putHistories()
+}
+
+// end commits the open group, tells the watchers, and answers the callers.
+func (k *committer) end() {
+	rows, erased := k.c.rows, false
+	if k.open {
+		begin := time.Now()
+		err := k.c.Commit()
+		if k.s.onCommit != nil {
+			k.s.onCommit(rows, time.Since(begin), err)
+		}
+		if err != nil { // the group's fate is unknown, so nobody is told that it holds
+			k.fail(fmt.Errorf("commit: %w", err))
+		} else {
+			k.open = false
+			erased = len(k.sum.erased) > 0
+			k.tell()
+		}
+	}
+	for _, f := range k.done {
+		f.w.done <- f.err
+	}
+	k.reset()
+	k.upkeep(func() error { return k.s.db.Grown(erased) })
+}
+
+// upkeep lets the database look after itself.
+func (k *committer) upkeep(do func() error) {
+	if k.s.failed.Load() != nil {
+		return
+	}
+	if err := do(); err != nil {
+		k.fail(err)
+	}
+}
+
+func (k *committer) reset() {
+	clear(k.done)
+	k.done, k.sum = k.done[:0], touched{}
+}
+
+// tell tells the watchers of a commit.
+func (k *committer) tell() {
+	if k.s.onEvent != nil && len(k.sum.events) > 0 {
+		clear(k.types)
+		for _, t := range k.sum.events {
+			k.types[t]++
+		}
+		for t, n := range k.types {
+			k.s.onEvent(t, n)
+		}
+	}
+	c := store.Change{Applications: unique(k.sum.apps), Endpoints: unique(k.sum.endpoints), Deadline: k.sum.deadline, Erased: uniqueSubjects(k.sum.erased)}
+	if len(c.Applications) == 0 && len(c.Endpoints) == 0 && c.Deadline.IsZero() && len(c.Erased) == 0 {
+		return
+	}
+	k.s.watchMu.Lock()
+	watchers := k.s.watchers
+	k.s.watchMu.Unlock()
+	for _, fn := range watchers {
+		fn(c)
+	}
+}
+
+func unique[T access.ID | delivery.Endpoint](list []T) []T {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func uniqueSubjects(list []store.Subject) []store.Subject {
+	slices.SortFunc(list, func(a, b store.Subject) int {
+		return cmp.Or(cmp.Compare(a.Application, b.Application), cmp.Compare(a.ID, b.ID))
+	})
+	return slices.Compact(list)
+}
+
+// fail ends all writing until the next start. Every write of the open group
+// that counted as done is answered store_failed.
+func (k *committer) fail(err error) {
+	if k.s.failed.CompareAndSwap(nil, &err) {
+		k.s.log.Error("a write to the disk failed; nothing more is written until the next start", "error", err.Error())
+	}
+	for i := range k.done {
+		if k.done[i].err == nil {
+			k.done[i].err = storeFailed()
+		}
+	}
+	if k.open {
+		k.open = false
+		_ = k.c.Rollback() // the database may have done so already
+	}
+	k.small.forget()
+}
+
+// drain answers what waits when the committer cannot go on.
+func (k *committer) drain() {
+	k.s.writes.close()
+	for _, f := range k.done {
+		f.w.done <- storeFailed()
+	}
+	k.reset()
+	for k.more() {
+		w := k.list[k.next]
+		k.next++
+		if w.state.CompareAndSwap(waiting, taken) {
+			w.done <- storeFailed()
+		}
+	}
+}
+
+func (c *touched) add(o touched) {
+	c.apps = append(c.apps, o.apps...)
+	c.endpoints = append(c.endpoints, o.endpoints...)
+	c.events = append(c.events, o.events...)
+	c.erased = append(c.erased, o.erased...)
+	c.due(o.deadline)
+}
+
+// due counts a consent's deadline; the zero time is none.
+func (c *touched) due(at time.Time) {
+	if !at.IsZero() && (c.deadline.IsZero() || at.Before(c.deadline)) {
+		c.deadline = at
+	}
+}

@@ -1,0 +1,705 @@
+package relational
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/store/db"
+	"github.com/consentwire/consentwire/internal/subscription"
+)
+
+// scanPage is how many places of the log one page looks at, at most: a long
+// run of events that an endpoint is not told is crossed in steps.
+const scanPage = 4096
+
+// Active implements store.Engine.
+func (s *Store) Active(ctx context.Context) (list []delivery.Endpoint, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		list = nil
+		return r.each(func(rows db.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			list = append(list, delivery.Endpoint(id))
+			return err
+		}, "SELECT endpoint_id FROM endpoint WHERE status = ? AND deleted_at IS NULL ORDER BY ep", string(subscription.Active))
+	})
+	return list, err
+}
+
+// Config implements store.Engine.
+func (s *Store) Config(ctx context.Context, e delivery.Endpoint) (out subscription.Endpoint, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		out, err = r.endpoint(e)
+		return err
+	})
+	return out, err
+}
+
+// Open implements store.Engine.
+func (s *Store) Open(ctx context.Context, e delivery.Endpoint) (p delivery.Position, err error) {
+	var ep int64
+	err = s.write(ctx, func(t *tx) error {
+		p = delivery.Position{Lease: delivery.Lease{Endpoint: e}}
+		err := t.get([]any{&ep, &p.Lease.Epoch}, `UPDATE endpoint SET epoch = epoch + 1
+			WHERE endpoint_id = ? AND status = ? AND deleted_at IS NULL RETURNING ep, epoch`, string(e), string(subscription.Active))
+		if isNotFound(err) {
+			return fault.New(fault.Conflict, "not_active", "The endpoint is not active.")
+		}
+		return err
+	})
+	if err != nil {
+		return delivery.Position{}, err
+	}
+	err = s.read(ctx, func(r *reader) error { return r.position(ep, &p) })
+	return p, err
+}
+
+// position reads where an endpoint stands.
+func (r *reader) position(ep int64, p *delivery.Position) error {
+	p.Settled, p.Tried, p.Waiting = map[event.Seq]bool{}, map[event.Seq]int{}, map[string]int{}
+	p.Due, p.Replays = nil, nil
+	if err := r.standing(ep, &p.Cursor, &p.Breaker, &p.Hold); err != nil {
+		return err
+	}
+	err := r.each(func(rows db.Rows) error {
+		var seq event.Seq
+		var n int
+		var delivered bool
+		if err := rows.Scan((*int64)(&seq), &n, &delivered); err != nil {
+			return err
+		}
+		if delivered {
+			p.Settled[seq] = true
+		} else {
+			p.Tried[seq] = n
+		}
+		return nil
+	}, "SELECT seq, MAX(n), MAX(delivered) FROM attempt WHERE ep = ? AND seq > ? GROUP BY seq", ep, int64(p.Cursor))
+	if err != nil {
+		return err
+	}
+	err = r.each(func(rows db.Rows) error {
+		var seq int64
+		err := rows.Scan(&seq)
+		p.Settled[event.Seq(seq)] = true
+		delete(p.Tried, event.Seq(seq))
+		return err
+	}, "SELECT seq FROM exception WHERE ep = ? AND seq > ?", ep, int64(p.Cursor))
+	if err != nil {
+		return err
+	}
+	err = r.each(func(rows db.Rows) error {
+		var subject string
+		var n int
+		err := rows.Scan(&subject, &n)
+		p.Waiting[subject] = n
+		return err
+	}, "SELECT subject, COUNT(*) FROM exception WHERE ep = ? AND state IN ('retrying', 'blocked') GROUP BY subject", ep)
+	if err != nil {
+		return err
+	}
+	err = r.each(func(rows db.Rows) error {
+		x, err := scanException(rows.Scan)
+		p.Due = append(p.Due, x)
+		return err
+	}, "SELECT "+exceptionFields+" FROM exception WHERE ep = ? AND state = 'retrying' ORDER BY next_at, seq", ep)
+	if err != nil {
+		return err
+	}
+	p.Replays, err = r.replays(ep, p.Lease.Endpoint)
+	return err
+}
+
+// standing reads an endpoint's cursor, breaker and hold.
+func (r *reader) standing(ep int64, cursor *event.Seq, b *delivery.Breaker, h *delivery.Hold) error {
+	var since, heldSince, heldNext int64
+	var id string
+	var exchange []byte
+	err := r.get([]any{
+		(*int64)(cursor), &b.Open, &since, &b.Failures, &b.Reason, (*string)(&h.State), &heldSince, &h.Reason, &heldNext, &exchange, &id,
+	}, `SELECT cursor_seq, breaker_open, breaker_since, failures, failure, hold_state, hold_since, hold_reason, hold_next_at, hold_exchange, endpoint_id
+		FROM endpoint WHERE ep = ?`, ep)
+	if err != nil {
+		return err
+	}
+	b.Since, h.Since, h.NextAt = moment(since), moment(heldSince), moment(heldNext)
+	h.Exchange, err = r.openHold(delivery.Endpoint(id), exchange)
+	return err
+}
+
+// The values of exception.replay.
+const (
+	notReplayed = iota
+	replayed
+	replayedStale // also when a newer full state was delivered
+)
+
+func replayOf(x *delivery.Exception) int {
+	switch {
+	case x.Replay && x.Stale:
+		return replayedStale
+	case x.Replay:
+		return replayed
+	}
+	return notReplayed
+}
+
+const exceptionFields = "seq, subject, state, base, tries, next_at, replay"
+
+func scanException(scan func(...any) error) (delivery.Exception, error) {
+	var x delivery.Exception
+	var next int64
+	var replay int
+	err := scan((*int64)(&x.Seq), &x.Subject, (*string)(&x.State), &x.Base, &x.Tries, &next, &replay)
+	x.NextAt, x.Replay, x.Stale = moment(next), replay != notReplayed, replay == replayedStale
+	return x, err
+}
+
+// Replays implements store.Engine.
+func (s *Store) Replays(ctx context.Context, e delivery.Endpoint) (list []delivery.Replay, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		key, err := r.ep(e)
+		if err != nil {
+			return err
+		}
+		list, err = r.replays(key.ep, e)
+		return err
+	})
+	return list, err
+}
+
+func (r *reader) replays(ep int64, e delivery.Endpoint) (list []delivery.Replay, err error) {
+	err = r.each(func(rows db.Rows) error {
+		j := delivery.Replay{Endpoint: e}
+		var seqs []byte
+		var created int64
+		if err := rows.Scan(&j.ID, &seqs, &j.Done, &j.IncludeStale, &created); err != nil {
+			return err
+		}
+		j.CreatedAt = moment(created)
+		j.Seqs, err = decodeSeqs(seqs)
+		list = append(list, j)
+		return err
+	}, "SELECT replay_id, seqs, done, include_stale, created_at FROM replay WHERE ep = ? AND ended = 0 ORDER BY created_at, replay_id", ep)
+	return list, err
+}
+
+// part is a part of the log under one filter.
+type part struct {
+	filter subscription.Filter
+	upto   event.Seq // its last place; 0: it has no end yet
+}
+
+// filterAfter returns the filter in force right after a place.
+func (r *reader) filterAfter(ep int64, after event.Seq) (part, error) {
+	var p part
+	var text string
+	err := r.get([]any{&text}, "SELECT filter FROM filter WHERE ep = ? AND from_seq <= ? ORDER BY from_seq DESC LIMIT 1", ep, int64(after))
+	if isNotFound(err) { // before the endpoint was made: the first
+		err = r.get([]any{&text}, "SELECT filter FROM filter WHERE ep = ? ORDER BY from_seq LIMIT 1", ep)
+	}
+	if err != nil {
+		return p, err
+	}
+	if p.filter, err = decodeFilter(text); err != nil {
+		return p, err
+	}
+	err = r.get([]any{(*int64)(&p.upto)}, "SELECT from_seq FROM filter WHERE ep = ? AND from_seq > ? ORDER BY from_seq LIMIT 1", ep, int64(after))
+	if isNotFound(err) {
+		p.upto, err = 0, nil
+	}
+	return p, err
+}
+
+// matching is the condition that a filter lets an event e through, with its
+// arguments: types, feeds (empty: any) and the endpoint's ID.
+const matching = `e.type IN (SELECT value FROM json_each(?)) AND (? = '[]' OR e.feed IN (SELECT value FROM json_each(?))) AND e.except_id <> ?`
+
+func matchingArgs(f subscription.Filter, e delivery.Endpoint) ([]any, error) {
+	types, err := json.Marshal(f.Types)
+	if err != nil {
+		return nil, err
+	}
+	feeds := []byte("[]")
+	if len(f.Feeds) > 0 {
+		if feeds, err = json.Marshal(f.Feeds); err != nil {
+			return nil, err
+		}
+	}
+	return []any{string(types), string(feeds), string(feeds), string(e)}, nil
+}
+
+// Read implements store.Engine.
+func (s *Store) Read(ctx context.Context, e delivery.Endpoint, after event.Seq, limit, maxBytes int) (p delivery.Page, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		p = delivery.Page{Upto: after}
+		key, err := r.ep(e)
+		if err != nil {
+			return err
+		}
+		last, err := r.logEnd(key.app)
+		if err != nil {
+			return err
+		}
+		for left := scanPage; p.Upto < last && left > 0 && len(p.Items) < limit; {
+			f, err := r.filterAfter(key.ep, p.Upto)
+			if err != nil {
+				return err
+			}
+			upto := min(last, p.Upto+event.Seq(left))
+			if f.upto > 0 {
+				upto = min(upto, f.upto)
+			}
+			left -= int(upto - p.Upto)
+			full, err := r.readPart(&p, key, e, f.filter, upto, limit, maxBytes)
+			if err != nil || full {
+				return err
+			}
+			p.Upto = upto
+		}
+		return nil
+	})
+	return p, err
+}
+
+// readPart adds what a filter lets through of the places behind p.Upto, up to
+// upto. When the page is full p.Upto is its last place.
+func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f subscription.Filter, upto event.Seq, limit, maxBytes int) (full bool, err error) {
+	args, err := matchingArgs(f, e)
+	if err != nil {
+		return false, err
+	}
+	bytes := 0
+	for _, it := range p.Items {
+		bytes += len(it.Body)
+	}
+	rows, err := r.query("SELECT "+itemFields+` FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
+		WHERE e.app = ? AND e.seq > ? AND e.seq <= ? AND `+matching+" ORDER BY e.seq", append([]any{key.app, int64(p.Upto), int64(upto)}, args...)...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	var row itemRow
+	var body, sealedKey []byte
+	for rows.Next() {
+		if err := rows.Scan(row.dst(&body, &sealedKey)...); err != nil {
+			return false, err
+		}
+		if len(body) == 0 {
+			continue // it was erased
+		}
+		it, err := r.openItem(&row, key.app, body, sealedKey)
+		if err != nil {
+			return false, err
+		}
+		if len(p.Items) > 0 && bytes+len(it.Body) > maxBytes {
+			return true, nil
+		}
+		bytes += len(it.Body)
+		p.Items = append(p.Items, it)
+		if len(p.Items) == limit {
+			p.Upto = it.Seq
+			return true, nil
+		}
+		p.Upto = it.Seq
+	}
+	err = rows.Err()
+	if err != nil {
+		r.note(err)
+	}
+	return false, err
+}
+
+// itemFields are what an itemRow reads; e is the event, s its subject.
+const itemFields = "e.seq, e.event_id, e.type, e.subject, e.sequence, e.recorded_at, e.body, s.sealed_key"
+
+type itemRow struct {
+	delivery.Item
+	recorded int64
+}
+
+func (i *itemRow) dst(body, sealedKey any) []any {
+	return []any{(*int64)(&i.Seq), &i.EventID, (*string)(&i.Type), &i.Subject, &i.Sequence, &i.recorded, body, sealedKey}
+}
+
+// openItem returns an event that was read with its body opened; of one that was
+// erased there is none.
+func (r *reader) openItem(row *itemRow, app int64, body, sealedKey []byte) (delivery.Item, error) {
+	it := row.Item
+	it.RecordedAt = moment(row.recorded)
+	if len(body) == 0 {
+		return it, nil
+	}
+	c, err := r.s.cipher(app, it.Subject, sealedKey)
+	if err == nil {
+		r.s.seals.put(app, it.Subject, c)
+		it.Body, err = c.Open(body, bodyPlace(it.EventID))
+	}
+	if err != nil {
+		return it, fmt.Errorf("open the body of %s: %w", it.EventID, err)
+	}
+	return it, nil
+}
+
+// item reads the event at a place with its body; fault.NotFound.
+func (r *reader) item(app int64, seq event.Seq) (delivery.Item, error) {
+	var row itemRow
+	var body, sealedKey []byte
+	err := r.get(row.dst(&body, &sealedKey), "SELECT "+itemFields+` FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
+		WHERE e.app = ? AND e.seq = ?`, app, int64(seq))
+	if err != nil {
+		return delivery.Item{}, err
+	}
+	return r.openItem(&row, app, body, sealedKey)
+}
+
+// Load implements store.Engine.
+func (s *Store) Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq) (list []delivery.Loaded, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		list = nil
+		key, err := r.ep(e)
+		if err != nil {
+			return err
+		}
+		for _, seq := range seqs {
+			var l delivery.Loaded
+			l.Exception, err = scanException(func(dst ...any) error {
+				return r.get(dst, "SELECT "+exceptionFields+" FROM exception WHERE ep = ? AND seq = ? AND state IN ('retrying', 'blocked')", key.ep, int64(seq))
+			})
+			if err == nil {
+				l.Item, err = r.item(key.app, seq)
+			}
+			if err == nil && l.Item.Type == event.PermissionsEffective {
+				l.Newer, err = r.newerWaits(key, l.Exception)
+				if err == nil && l.Replay && !l.Stale {
+					l.Passed, err = r.isStale(key, l.Item.Type, l.Subject, seq)
+				}
+			}
+			if isNotFound(err) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			list = append(list, l)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// newerWaits tells whether a full state waits behind an exception of its
+// subject.
+func (r *reader) newerWaits(key epKey, x delivery.Exception) (yes bool, err error) {
+	err = r.get([]any{&yes}, `SELECT EXISTS (SELECT 1 FROM exception x JOIN event e ON e.app = ? AND e.seq = x.seq
+		WHERE x.ep = ? AND x.subject = ? AND x.state IN ('retrying', 'blocked') AND x.seq > ? AND e.type = ?)`,
+		key.app, key.ep, x.Subject, int64(x.Seq), string(event.PermissionsEffective))
+	return yes, err
+}
+
+// Record implements store.Engine.
+func (s *Store) Record(ctx context.Context, batch []delivery.Progress) (out []delivery.Outcome, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		out = make([]delivery.Outcome, len(batch))
+		for i := range batch {
+			if err := t.record(&batch[i], &out[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
+	key, err := t.ep(p.Lease.Endpoint)
+	var epoch int64
+	var cursor event.Seq
+	if err == nil {
+		err = t.get([]any{&epoch, (*int64)(&cursor)}, "SELECT epoch, cursor_seq FROM endpoint WHERE ep = ?", key.ep)
+	}
+	if isNotFound(err) { // it went with its application, and so do its attempts
+		o.Fenced = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := t.putAttempts(key, p.Attempts); err != nil {
+		return err
+	}
+	if o.Fenced = epoch != p.Lease.Epoch; !o.Fenced {
+		if err := t.progress(key, cursor, p, o); err != nil {
+			return err
+		}
+	}
+	return t.toldErased(key.app, p, cursor)
+}
+
+// progress writes what a holder of the lease says besides attempts. cursor is
+// where the endpoint's was before.
+func (t *tx) progress(key epKey, cursor event.Seq, p *delivery.Progress, o *delivery.Outcome) error {
+	for i := range p.Put {
+		if err := t.putException(key.ep, &p.Put[i], p.At); err != nil {
+			return err
+		}
+	}
+	for _, x := range p.Settled {
+		if err := t.settle(key.ep, x, p.At); err != nil {
+			return err
+		}
+	}
+	for _, x := range p.Settled { // once all are settled, so that none of them is roused
+		if err := t.rouse(key.ep, x.Subject, p.At, o); err != nil {
+			return err
+		}
+	}
+	for _, subject := range p.Rouse {
+		if err := t.rouse(key.ep, subject, p.At, o); err != nil {
+			return err
+		}
+	}
+	if p.Cursor > cursor {
+		cursor = p.Cursor
+		if _, err := t.exec("UPDATE endpoint SET cursor_seq = ? WHERE ep = ?", int64(cursor), key.ep); err != nil {
+			return err
+		}
+	}
+	if p.Replayed != nil {
+		if err := t.feed(key, cursor, p, o); err != nil {
+			return err
+		}
+	}
+	if b := p.Breaker; b != nil {
+		_, err := t.exec("UPDATE endpoint SET breaker_open = ?, breaker_since = ?, failures = ?, failure = ? WHERE ep = ?",
+			b.Open, millis(b.Since), b.Failures, b.Reason, key.ep)
+		if err != nil {
+			return err
+		}
+	}
+	if h := p.Hold; h != nil {
+		exchange, err := t.sealHold(p.Lease.Endpoint, h.Exchange)
+		if err == nil {
+			_, err = t.exec("UPDATE endpoint SET hold_state = ?, hold_since = ?, hold_reason = ?, hold_next_at = ?, hold_exchange = ? WHERE ep = ?",
+				string(h.State), millis(h.Since), h.Reason, millis(h.NextAt), exchange, key.ep)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if p.Suspend != nil {
+		return t.suspend(key, p.Lease.Endpoint, p.Suspend, p.At)
+	}
+	return nil
+}
+
+func (t *tx) suspend(key epKey, e delivery.Endpoint, s *delivery.Suspension, at time.Time) error {
+	cur, err := t.endpoint(e)
+	if err != nil {
+		return err
+	}
+	cur.Status, cur.StatusReason, cur.StatusSince = subscription.Suspended, s.Reason, at
+	if _, err := t.saveEndpoint(cur); err != nil {
+		return err
+	}
+	if _, err := t.exec("UPDATE endpoint SET epoch = epoch + 1 WHERE ep = ?", key.ep); err != nil {
+		return err
+	}
+	return t.Publish(s.Events...)
+}
+
+// attemptColumns is the number of a row's columns.
+const attemptColumns = 17
+
+// insertAttempts[n] inserts n attempts; one that exists already is left alone.
+var insertAttempts = inserts(`INSERT OR IGNORE INTO attempt
+	(ep, seq, n, at, duration_us, delivered, status, step, reason, replay, config, timestamp, interaction, signature, response, token, next_at) VALUES `, attemptColumns)
+
+// putAttempts keeps attempts. One whose number is taken gets the next: it was
+// made under a lease that had passed on.
+func (t *tx) putAttempts(key epKey, list []delivery.Attempt) error {
+	for len(list) > 0 {
+		n := min(len(list), maxInsert)
+		args := make([]any, 0, n*attemptColumns)
+		for i := range list[:n] {
+			a := &list[i]
+			response, token, err := t.sealAnswers(key, a)
+			if err != nil {
+				return err
+			}
+			args = append(args, key.ep, int64(a.Seq), a.N, millis(a.At), a.Duration.Microseconds(), a.Delivered, a.Status, string(a.Step),
+				a.Reason, a.Replay, a.Config, a.Timestamp, a.InteractionID, a.Signature, response, token, millis(a.NextAt))
+		}
+		kept, err := t.exec(insertAttempts[n], args...)
+		if err != nil {
+			return err
+		}
+		if kept < int64(n) {
+			for i := range list[:n] {
+				if err := t.renumber(key.ep, &list[i], args[i*attemptColumns:(i+1)*attemptColumns]); err != nil {
+					return err
+				}
+			}
+		}
+		list = list[n:]
+	}
+	return nil
+}
+
+// renumber keeps an attempt that was left out, under the next free number.
+func (t *tx) renumber(ep int64, a *delivery.Attempt, args []any) error {
+	var mine bool
+	err := t.get([]any{&mine}, "SELECT interaction = ? FROM attempt WHERE ep = ? AND seq = ? AND n = ?", a.InteractionID, ep, int64(a.Seq), a.N)
+	if err != nil || mine {
+		return err
+	}
+	if err := t.get([]any{&args[2]}, "SELECT MAX(n) + 1 FROM attempt WHERE ep = ? AND seq = ?", ep, int64(a.Seq)); err != nil {
+		return err
+	}
+	_, err = t.exec(insertAttempts[1], args...)
+	return err
+}
+
+func (t *tx) putException(ep int64, x *delivery.Exception, at time.Time) error {
+	var ended int64
+	if x.State != delivery.WaitRetry && x.State != delivery.WaitTurn {
+		ended = millis(at)
+	}
+	_, err := t.exec(`INSERT INTO exception (ep, seq, subject, state, base, tries, next_at, replay, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (ep, seq) DO UPDATE SET state = excluded.state, base = excluded.base, tries = excluded.tries,
+			next_at = excluded.next_at, replay = excluded.replay, ended_at = excluded.ended_at`,
+		ep, int64(x.Seq), x.Subject, string(x.State), x.Base, x.Tries, millis(x.NextAt), replayOf(x), ended)
+	return err
+}
+
+func (t *tx) settle(ep int64, x delivery.Settlement, at time.Time) error {
+	state := delivery.EndExhausted
+	switch x.As {
+	case delivery.Delivered:
+		_, err := t.exec("DELETE FROM exception WHERE ep = ? AND seq = ?", ep, int64(x.Seq))
+		return err
+	case delivery.Superseded:
+		// A replay that is not sent leaves a delivery as it was, if it was delivered.
+		n, err := t.exec(`DELETE FROM exception WHERE ep = ? AND seq = ?
+			AND EXISTS (SELECT 1 FROM attempt a WHERE a.ep = exception.ep AND a.seq = exception.seq AND a.delivered = 1)`, ep, int64(x.Seq))
+		if err != nil || n > 0 {
+			return err
+		}
+		state = delivery.EndSuperseded
+	}
+	_, err := t.exec("UPDATE exception SET state = ?, next_at = 0, ended_at = ? WHERE ep = ? AND seq = ?", string(state), millis(at), ep, int64(x.Seq))
+	return err
+}
+
+// rouse makes the subject's first exception that waits its turn due at at,
+// unless one of the subject is due already. The list of states is what the
+// index of lanes is made for.
+func (t *tx) rouse(ep int64, subject string, at time.Time, o *delivery.Outcome) error {
+	var due bool
+	err := t.get([]any{&due}, `SELECT EXISTS (SELECT 1 FROM exception INDEXED BY exception_lane
+		WHERE ep = ? AND subject = ? AND state = 'retrying' AND state IN ('retrying', 'blocked'))`, ep, subject)
+	if err != nil || due {
+		return err
+	}
+	x, err := scanException(func(dst ...any) error {
+		return t.get(dst, "SELECT "+exceptionFields+` FROM exception INDEXED BY exception_lane
+			WHERE ep = ? AND subject = ? AND state = 'blocked' AND state IN ('retrying', 'blocked') ORDER BY seq LIMIT 1`, ep, subject)
+	})
+	if isNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return t.due(ep, &x, at, o)
+}
+
+// due makes an exception due at at.
+func (t *tx) due(ep int64, x *delivery.Exception, at time.Time, o *delivery.Outcome) error {
+	x.State, x.NextAt = delivery.WaitRetry, at
+	o.Roused = append(o.Roused, *x)
+	_, err := t.exec("UPDATE exception SET state = 'retrying', next_at = ? WHERE ep = ? AND seq = ?", millis(at), ep, int64(x.Seq))
+	return err
+}
+
+// feed takes a step of a replay.
+func (t *tx) feed(key epKey, cursor event.Seq, p *delivery.Progress, o *delivery.Outcome) error {
+	m := p.Replayed
+	var stale bool // may be sent, too
+	if err := t.get([]any{&stale}, "SELECT include_stale FROM replay WHERE replay_id = ? AND ep = ?", m.ID, key.ep); err != nil && !isNotFound(err) {
+		return err
+	}
+	for _, seq := range m.Feed {
+		x, err := scanException(func(dst ...any) error {
+			return t.get(dst, "SELECT "+exceptionFields+" FROM exception WHERE ep = ? AND seq = ?", key.ep, int64(seq))
+		})
+		switch {
+		case err == nil && x.State == delivery.WaitRetry:
+			if err := t.due(key.ep, &x, p.At, o); err != nil {
+				return err
+			}
+			continue
+		case err == nil && x.State == delivery.WaitTurn:
+			continue
+		case isNotFound(err) && seq > cursor:
+			pending, err := t.isPending(key, p.Lease.Endpoint, seq)
+			if err != nil {
+				return err
+			}
+			if pending {
+				continue
+			}
+		case err != nil && !isNotFound(err):
+			return err
+		}
+		fed := delivery.Exception{Seq: seq, State: delivery.WaitTurn, Replay: true, Stale: stale}
+		var typ event.Type
+		err = t.get([]any{&fed.Subject, &fed.Base, (*string)(&typ)}, `SELECT subject, (SELECT COALESCE(MAX(n), 0) FROM attempt WHERE ep = ? AND seq = e.seq), type
+			FROM event e WHERE app = ? AND seq = ? AND erased = 0`, key.ep, key.app, int64(seq))
+		if isNotFound(err) {
+			continue // no longer in the log, or erased
+		}
+		if err == nil && !stale {
+			var old bool
+			if old, err = t.isStale(key, typ, fed.Subject, seq); old {
+				continue // a newer full state was delivered since it was chosen
+			}
+		}
+		if err == nil {
+			err = t.putException(key.ep, &fed, p.At)
+		}
+		if err != nil {
+			return err
+		}
+		o.Fed = append(o.Fed, fed)
+	}
+	_, err := t.exec("UPDATE replay SET done = ?, ended = (? >= total) WHERE replay_id = ? AND ep = ?", m.Done, m.Done, m.ID, key.ep)
+	return err
+}
+
+// isPending tells whether an event behind the cursor that is no exception is
+// on its way anyhow: the endpoint is told it, and no attempt has succeeded.
+func (t *tx) isPending(key epKey, e delivery.Endpoint, seq event.Seq) (bool, error) {
+	var done bool
+	err := t.get([]any{&done}, "SELECT EXISTS (SELECT 1 FROM attempt WHERE ep = ? AND seq = ? AND delivered = 1)", key.ep, int64(seq))
+	if err != nil || done {
+		return false, err
+	}
+	h, err := t.happenedAt(key.app, seq)
+	if isNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	f, err := t.filterAfter(key.ep, seq-1)
+	return err == nil && f.filter.Matches(subscription.ID(e), h), err
+}

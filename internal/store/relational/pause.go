@@ -1,0 +1,153 @@
+package relational
+
+import (
+	"encoding/binary"
+	"errors"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/subscription"
+)
+
+// The states of a span.
+const (
+	spanDiscarded = "discarded"
+	spanCancelled = "cancelled"
+)
+
+// Discard implements store.Tx.
+func (t *tx) Discard(app access.ID, id subscription.ID, now time.Time) error {
+	key, err := t.ownedEp(app, delivery.Endpoint(id))
+	if err != nil {
+		return err
+	}
+	t.change.endpoints = append(t.change.endpoints, delivery.Endpoint(id))
+	if err := t.endWaiting(key, spanDiscarded, now); err != nil {
+		return err
+	}
+	// A former span at the same place is empty: nothing was logged since.
+	_, err = t.exec(`INSERT INTO span (ep, from_seq, to_seq, state, at) SELECT ep, cursor_seq + 1, NULL, ?, ? FROM endpoint WHERE ep = ?
+		AND NOT EXISTS (SELECT 1 FROM span s WHERE s.ep = endpoint.ep AND s.to_seq IS NULL)
+		ON CONFLICT (ep, from_seq) DO UPDATE SET to_seq = NULL, state = excluded.state, at = excluded.at`,
+		spanDiscarded, millis(now), key.ep)
+	if err != nil {
+		return err
+	}
+	return t.endErasures(key.app)
+}
+
+// cancelWaiting ends what waits for an endpoint that is being deleted. Its
+// cursor stays at the log's present end: what is logged later is none of its
+// business.
+func (t *tx) cancelWaiting(key epKey, now time.Time) error {
+	if err := t.endWaiting(key, spanCancelled, now); err != nil {
+		return err
+	}
+	paused, err := t.closeSpan(key)
+	if err == nil && paused == 0 {
+		_, err = t.exec(`INSERT INTO span (ep, from_seq, to_seq, state, at) SELECT p.ep, p.cursor_seq + 1, a.last_seq, ?, ?
+			FROM endpoint p JOIN application a ON a.app = p.app WHERE p.ep = ? AND p.cursor_seq < a.last_seq
+			ON CONFLICT (ep, from_seq) DO UPDATE SET to_seq = excluded.to_seq, state = excluded.state, at = excluded.at`,
+			spanCancelled, millis(now), key.ep)
+	}
+	if err != nil {
+		return err
+	}
+	return t.toLogEnd(key)
+}
+
+// toLogEnd moves an endpoint's cursor to the log's end.
+func (t *tx) toLogEnd(key epKey) error {
+	_, err := t.exec("UPDATE endpoint SET cursor_seq = (SELECT last_seq FROM application WHERE app = ?) WHERE ep = ?", key.app, key.ep)
+	return err
+}
+
+// endWaiting breaks the lease, and ends exceptions that wait and replays that
+// are not finished.
+func (t *tx) endWaiting(key epKey, state string, now time.Time) error {
+	for _, step := range []struct {
+		query string
+		args  []any
+	}{
+		{"UPDATE endpoint SET epoch = epoch + 1 WHERE ep = ?", []any{key.ep}},
+		{
+			"UPDATE exception SET state = ?, next_at = 0, ended_at = ? WHERE ep = ? AND state IN ('retrying', 'blocked')",
+			[]any{state, millis(now), key.ep},
+		},
+		{"UPDATE replay SET ended = 1 WHERE ep = ? AND ended = 0", []any{key.ep}},
+	} {
+		if _, err := t.exec(step.query, step.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closeSpan ends the owner's pause at the log's end and returns how many there
+// were, 0 or 1. One in which nothing was logged is kept, for it tells when the
+// pause began.
+func (t *tx) closeSpan(key epKey) (int64, error) {
+	return t.exec("UPDATE span SET to_seq = (SELECT last_seq FROM application WHERE app = ?) WHERE ep = ? AND to_seq IS NULL", key.app, key.ep)
+}
+
+// Resume implements store.Tx.
+func (t *tx) Resume(app access.ID, id subscription.ID, now time.Time) error {
+	key, err := t.ownedEp(app, delivery.Endpoint(id))
+	if err != nil {
+		return err
+	}
+	t.change.endpoints = append(t.change.endpoints, delivery.Endpoint(id))
+	paused, err := t.closeSpan(key)
+	if err != nil {
+		return err
+	}
+	if paused > 0 {
+		err = t.toLogEnd(key)
+	} else {
+		_, err = t.exec("UPDATE exception SET next_at = ? WHERE ep = ? AND state = 'retrying'", millis(now), key.ep)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = t.exec("UPDATE endpoint SET epoch = epoch + 1, breaker_open = 0, breaker_since = 0, failures = 0, failure = '' WHERE ep = ?", key.ep)
+	return err
+}
+
+// PutReplay implements store.Tx.
+func (t *tx) PutReplay(app access.ID, j delivery.Replay) error {
+	key, err := t.ownedEp(app, j.Endpoint)
+	if err != nil {
+		return err
+	}
+	t.change.endpoints = append(t.change.endpoints, j.Endpoint)
+	_, err = t.exec("INSERT INTO replay (replay_id, ep, seqs, total, done, include_stale, created_at, ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		j.ID, key.ep, encodeSeqs(j.Seqs), len(j.Seqs), j.Done, j.IncludeStale, millis(j.CreatedAt), j.Done >= len(j.Seqs))
+	return err
+}
+
+// encodeSeqs keeps ascending places as their differences.
+func encodeSeqs(seqs []event.Seq) []byte {
+	b := make([]byte, 0, 2*len(seqs))
+	last := event.Seq(0)
+	for _, s := range seqs {
+		b = binary.AppendUvarint(b, uint64(s-last)) // #nosec G115 -- ascending
+		last = s
+	}
+	return b
+}
+
+func decodeSeqs(b []byte) ([]event.Seq, error) {
+	var out []event.Seq
+	last := event.Seq(0)
+	for len(b) > 0 {
+		d, n := binary.Uvarint(b)
+		if n <= 0 || d > 1<<62 {
+			return nil, errors.New("the places of a replay are malformed")
+		}
+		last += event.Seq(d)
+		out, b = append(out, last), b[n:]
+	}
+	return out, nil
+}
