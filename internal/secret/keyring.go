@@ -182,7 +182,7 @@ func (r *Keyring) NewKey(p Place) (sealed []byte, c *Cipher) {
 	var key [KeySize]byte
 	rand.Read(key[:]) // never fails (crypto/rand)
 	defer clear(key[:])
-	return r.Seal(key[:], p), &Cipher{newAEAD(key[:])}
+	return r.Seal(key[:], p), &Cipher{newAEAD(key[:]), key}
 }
 
 // OpenKey returns the Cipher of a data key that NewKey made for that place.
@@ -196,12 +196,15 @@ func (r *Keyring) OpenKey(sealed []byte, p Place) (*Cipher, error) {
 	if len(key) != KeySize {
 		return nil, malformed()
 	}
-	return &Cipher{newAEAD(key)}, nil
+	return &Cipher{newAEAD(key), [KeySize]byte(key)}, nil
 }
 
 // Cipher seals and opens under one data key. It is safe for use by several
 // goroutines; keep it, for making one costs more than using it.
-type Cipher struct{ aead cipher.AEAD }
+type Cipher struct {
+	aead cipher.AEAD
+	key  [KeySize]byte // for Keys
+}
 
 // Seal returns content sealed for its place.
 func (c *Cipher) Seal(content []byte, p Place) []byte {

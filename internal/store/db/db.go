@@ -59,7 +59,7 @@ type Database interface {
 //
 // A value is nil, an integer, a bool, a string or bytes, of any named type of
 // these kinds; a nil slice of bytes is NULL. A destination points to one of
-// these, or to sql.NullInt64 or sql.NullString. What is NULL can be read into
+// these, or to sql.NullInt64 or sql.NullString; a nil one skips a column. What is NULL can be read into
 // bytes, which are then nil, and into the last two.
 type Conn interface {
 	// Begin begins a transaction: one that reads a snapshot, or one that writes.

@@ -49,8 +49,11 @@ type Store struct {
 	index *secret.Index // of look-up hashes
 	opens ciphers       // data keys that are in use
 	seals seals         // the same by subject, of events read lately
-	spans spanCounts    // of what owners' pauses discarded
-	asked catalogues    // configurations that were read lately
+
+	keysBySubject *secret.Keys // the same of many more, perhaps outdated
+
+	spans spanCounts // of what owners' pauses discarded
+	asked catalogues // configurations that were read lately
 
 	writes queue
 	failed atomic.Pointer[error] // set by the first write that failed
@@ -369,6 +372,9 @@ func (s *Store) cipher(app int64, subject string, sealedKey []byte) (*secret.Cip
 func subjectPlace(app int64, subject string) secret.Place {
 	return secret.Place{What: "subject", Owner: strconv.FormatInt(app, 10) + "/" + subject, Field: "sealed_key"}
 }
+
+// maxKeys is how many data keys are kept by subject.
+const maxKeys = 1 << 18
 
 // maxCiphers is how many opened data keys are kept: about 1 KiB each.
 const maxCiphers = 8192

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store/db"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -270,30 +272,53 @@ func (s *Store) Read(ctx context.Context, e delivery.Endpoint, after event.Seq, 
 // readPart adds what a filter lets through of the places behind p.Upto, up to
 // upto. When the page is full p.Upto is its last place.
 func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f subscription.Filter, upto event.Seq, limit, maxBytes int) (full bool, err error) {
-	args, err := matchingArgs(f, e)
-	if err != nil {
-		return false, err
-	}
 	bytes := 0
 	for _, it := range p.Items {
 		bytes += len(it.Body)
 	}
-	rows, err := r.query("SELECT "+itemFields+` FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
-		WHERE e.app = ? AND e.seq > ? AND e.seq <= ? AND `+matching+" ORDER BY e.seq", append([]any{key.app, int64(p.Upto), int64(upto)}, args...)...)
+	// Which events match is decided here: a scan that runs over all of them
+	// anyhow is cheaper without. Another machine does it before it sends them.
+	query, args := readLog, []any{key.app, int64(p.Upto), int64(upto)}
+	if r.s.db.Shared() {
+		match, err := matchingArgs(f, e)
+		if err != nil {
+			return false, err
+		}
+		query, args = readMatching, append(append(args, match...), limit-len(p.Items))
+	}
+	rows, err := r.query(query, args...)
 	if err != nil {
 		return false, err
 	}
 	defer rows.Close()
 	var row itemRow
-	var body, sealedKey []byte
+	dst := row.dst()
+	var text, body []byte // used again for each row
+	is := func(column int, match func(string) bool) bool {
+		if err == nil {
+			text, err = rows.Bytes(column, text)
+		}
+		return err == nil && match(string(text))
+	}
 	for rows.Next() {
-		if err := rows.Scan(row.dst(&body, &sealedKey)...); err != nil {
+		if !is(columnType, func(t string) bool { return row.oneOf(f.Types, t) }) ||
+			len(f.Feeds) > 0 && !is(columnFeed, func(t string) bool { return slices.Contains(f.Feeds, event.Feed(t)) }) ||
+			is(columnExcept, func(t string) bool { return t == string(e) }) {
+			if err != nil {
+				return false, err
+			}
+			continue
+		}
+		if body, err = rows.Bytes(columnBody, body); err != nil {
 			return false, err
 		}
 		if len(body) == 0 {
 			continue // it was erased
 		}
-		it, err := r.openItem(&row, key.app, body, sealedKey)
+		if err := rows.Scan(dst...); err != nil {
+			return false, err
+		}
+		it, err := r.openItem(&row, key.app, body)
 		if err != nil {
 			return false, err
 		}
@@ -302,11 +327,10 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 		}
 		bytes += len(it.Body)
 		p.Items = append(p.Items, it)
+		p.Upto = it.Seq
 		if len(p.Items) == limit {
-			p.Upto = it.Seq
 			return true, nil
 		}
-		p.Upto = it.Seq
 	}
 	err = rows.Err()
 	if err != nil {
@@ -315,47 +339,90 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 	return false, err
 }
 
-// itemFields are what an itemRow reads; e is the event, s its subject.
-const itemFields = "e.seq, e.event_id, e.type, e.subject, e.sequence, e.recorded_at, e.body, s.sealed_key"
+// The columns of itemFields that are not always read.
+const (
+	columnType = 5 + iota
+	columnFeed
+	columnExcept
+	columnBody
+)
+
+// itemFields are what an itemRow reads; e is the event.
+const itemFields = "e.seq, e.event_id, e.subject, e.sequence, e.recorded_at, e.type, e.feed, e.except_id, e.body"
+
+const (
+	fromLog      = "SELECT " + itemFields + " FROM event e WHERE e.app = ? AND e.seq > ? AND e.seq <= ?"
+	readLog      = fromLog + " ORDER BY e.seq"
+	readMatching = fromLog + " AND " + matching + " ORDER BY e.seq LIMIT ?"
+)
 
 type itemRow struct {
 	delivery.Item
 	recorded int64
 }
 
-func (i *itemRow) dst(body, sealedKey any) []any {
-	return []any{(*int64)(&i.Seq), &i.EventID, (*string)(&i.Type), &i.Subject, &i.Sequence, &i.recorded, body, sealedKey}
+// dst is where the columns go, but for the last four.
+func (i *itemRow) dst() []any {
+	return []any{(*int64)(&i.Seq), &i.EventID, &i.Subject, &i.Sequence, &i.recorded, nil, nil, nil, nil}
+}
+
+// oneOf sets the type when it is in the list.
+func (i *itemRow) oneOf(list []event.Type, name string) bool {
+	for _, t := range list {
+		if string(t) == name {
+			i.Type = t
+			return true
+		}
+	}
+	return false
 }
 
 // openItem returns an event that was read with its body opened; of one that was
 // erased there is none.
-func (r *reader) openItem(row *itemRow, app int64, body, sealedKey []byte) (delivery.Item, error) {
+func (r *reader) openItem(row *itemRow, app int64, body []byte) (delivery.Item, error) {
 	it := row.Item
 	it.RecordedAt = moment(row.recorded)
 	if len(body) == 0 {
 		return it, nil
 	}
-	c, err := r.s.cipher(app, it.Subject, sealedKey)
+	if c := r.s.lately(app, it.Subject); c != nil {
+		var err error
+		if it.Body, err = c.Open(body, bodyPlace(it.EventID)); err == nil {
+			r.s.seals.put(app, it.Subject, c)
+			return it, nil
+		}
+	}
+	c, err := r.subjectCipher(app, it.Subject)
 	if err == nil {
-		r.s.seals.put(app, it.Subject, c)
 		it.Body, err = c.Open(body, bodyPlace(it.EventID))
 	}
 	if err != nil {
 		return it, fmt.Errorf("open the body of %s: %w", it.EventID, err)
 	}
+	r.s.keysBySubject.Put(app, it.Subject, c)
+	r.s.seals.put(app, it.Subject, c)
 	return it, nil
+}
+
+// lately returns the data key of a subject of which an event was read lately; it
+// may have another one since. nil: it is not known.
+func (s *Store) lately(app int64, subject string) *secret.Cipher {
+	if c := s.seals.get(app, subject); c != nil {
+		return c
+	}
+	return s.keysBySubject.Get(app, subject)
 }
 
 // item reads the event at a place with its body; fault.NotFound.
 func (r *reader) item(app int64, seq event.Seq) (delivery.Item, error) {
 	var row itemRow
-	var body, sealedKey []byte
-	err := r.get(row.dst(&body, &sealedKey), "SELECT "+itemFields+` FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
-		WHERE e.app = ? AND e.seq = ?`, app, int64(seq))
-	if err != nil {
+	var body []byte
+	dst := row.dst()
+	dst[columnType], dst[columnBody] = (*string)(&row.Type), &body
+	if err := r.get(dst, "SELECT "+itemFields+" FROM event e WHERE e.app = ? AND e.seq = ?", app, int64(seq)); err != nil {
 		return delivery.Item{}, err
 	}
-	return r.openItem(&row, app, body, sealedKey)
+	return r.openItem(&row, app, body)
 }
 
 // Load implements store.Engine.

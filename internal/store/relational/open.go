@@ -23,7 +23,8 @@ func Open(ctx context.Context, from db.Opener, o Options) (_ *Store, err error) 
 	}
 	s := &Store{
 		log: o.Log, onCommit: o.OnCommit, onEvent: o.OnEvent, keys: o.Keys,
-		stop: make(chan struct{}), done: make(chan struct{}),
+		keysBySubject: secret.NewKeys(maxKeys),
+		stop:          make(chan struct{}), done: make(chan struct{}),
 	}
 	s.writes.wake = make(chan struct{}, 1)
 	if s.log == nil {

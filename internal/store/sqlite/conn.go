@@ -222,6 +222,8 @@ func scan(st *sqlite.Stmt, dst []any) error {
 	}
 	for i, d := range dst {
 		switch d := d.(type) {
+		case nil:
+			continue
 		case *[]byte:
 			*d = column(st, i, nil)
 			continue

@@ -1,0 +1,53 @@
+package secret
+
+import (
+	"fmt"
+	"testing"
+)
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	ring, err := ParseKeyring(New("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := Place{What: "event", Owner: "evt_1", Field: "body"}
+	k := NewKeys(8)
+	_, c := ring.NewKey(place)
+	sealed := c.Seal([]byte("content"), place)
+	k.Put(1, "con_1", c)
+	opens := func(space int64, name string) bool {
+		got := k.Get(space, name)
+		if got == nil {
+			return false
+		}
+		content, err := got.Open(sealed, place)
+		return err == nil && string(content) == "content"
+	}
+	if !opens(1, "con_1") {
+		t.Error("got no key that opens, want the one that was put")
+	}
+	if k.Get(2, "con_1") != nil || k.Get(1, "con_2") != nil {
+		t.Error("got a key, want none under another name or in another space")
+	}
+	for i := range 40 { // used all the time, it stays
+		_, other := ring.NewKey(place)
+		k.Put(1, fmt.Sprint("other_", i), other)
+		if !opens(1, "con_1") {
+			t.Fatalf("after %d others: got no key that opens, want the one in use to stay", i+1)
+		}
+	}
+	if n := len(k.young) + len(k.old); n > 8 {
+		t.Errorf("got %d keys, want at most 8", n)
+	}
+	if k.Get(1, "other_0") != nil {
+		t.Error("got the key that was not used for longest, want it gone")
+	}
+	k.Drop(1, "con_1")
+	if k.Get(1, "con_1") != nil {
+		t.Error("got a key that was dropped")
+	}
+	if got := fmt.Sprintf("%v %+v %#v", k, k, k); got != fmt.Sprintf("%s %s %s", masked, masked, masked) {
+		t.Errorf("got %q, want nothing of a key printed", got)
+	}
+}
