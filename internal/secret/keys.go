@@ -6,73 +6,81 @@ import (
 	"sync"
 )
 
-// Keys keep many opened data keys in little room, about 50 bytes each where a
-// Cipher takes 1 KiB. What it returns may be the key of another name, or one
-// that was replaced meanwhile: opening a record under it then fails, and the
-// caller looks the right one up. It must not be used to seal.
+// ways is in how many places a key may stand.
+const ways = 4
+
+// Keys keep many opened data keys in little room, 40 bytes each where a Cipher
+// takes 1 KiB. What it returns may be a key that was replaced meanwhile: opening
+// a record under it then fails, and the caller looks the right one up.
 //
-// It is safe for use by several goroutines. When it is full the half that was
-// not used for longest goes.
+// It is safe for use by several goroutines. A new key takes the place of one that
+// was not used lately.
 type Keys struct {
 	seed maphash.Seed
-	half int
 
-	mu         sync.Mutex
-	young, old map[uint64][KeySize]byte
+	mu   sync.Mutex
+	keys []kept // sets of ways each; the first of a set was used last
 }
 
-// NewKeys returns an empty one that holds up to n keys.
+type kept struct {
+	hash uint64 // 0: nothing is kept here
+	key  [KeySize]byte
+}
+
+// NewKeys returns an empty one with room for n keys, in sets of four.
 func NewKeys(n int) *Keys {
-	return &Keys{seed: maphash.MakeSeed(), half: n / 2, young: make(map[uint64][KeySize]byte)}
+	return &Keys{seed: maphash.MakeSeed(), keys: make([]kept, max(1, n/ways)*ways)}
 }
 
-func (k *Keys) hash(space int64, name string) uint64 {
-	return maphash.String(k.seed, name) ^ uint64(space)*0x9e3779b97f4a7c15 // #nosec G115 -- any number will do
+// set returns where a name's key may stand, and the name's hash.
+func (k *Keys) set(space int64, name string) ([]kept, uint64) {
+	h := (maphash.String(k.seed, name) ^ uint64(space)*0x9e3779b97f4a7c15) | 1 // #nosec G115 -- any number will do
+	at := int(h>>1%uint64(len(k.keys)/ways)) * ways                            // #nosec G115 -- below the length
+	return k.keys[at : at+ways], h
 }
 
 // Get returns the key kept under a name in a space of names; nil: none.
 func (k *Keys) Get(space int64, name string) *Cipher {
-	h := k.hash(space, name)
+	set, h := k.set(space, name)
 	k.mu.Lock()
-	key, ok := k.young[h]
-	if !ok {
-		if key, ok = k.old[h]; ok {
-			k.add(h, key)
+	for i := range set {
+		if set[i].hash == h {
+			found := set[i]
+			copy(set[1:i+1], set[:i])
+			set[0] = found
+			k.mu.Unlock()
+			return &Cipher{newAEAD(found.key[:]), found.key}
 		}
 	}
 	k.mu.Unlock()
-	if !ok {
-		return nil
-	}
-	return &Cipher{newAEAD(key[:]), key}
+	return nil
 }
 
 // Put keeps a key under a name.
 func (k *Keys) Put(space int64, name string, c *Cipher) {
-	h := k.hash(space, name)
+	set, h := k.set(space, name)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.add(h, c.key)
+	i := 0
+	for i < ways-1 && set[i].hash != h && set[i].hash != 0 {
+		i++
+	}
+	copy(set[1:i+1], set[:i])
+	set[0] = kept{h, c.key}
 }
 
 // Drop forgets a name's.
 func (k *Keys) Drop(space int64, name string) {
-	h := k.hash(space, name)
+	set, h := k.set(space, name)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	delete(k.young, h)
-	delete(k.old, h)
-}
-
-func (k *Keys) add(h uint64, key [KeySize]byte) {
-	if len(k.young) >= k.half {
-		k.young, k.old = k.old, k.young
-		clear(k.young)
-		if k.young == nil {
-			k.young = make(map[uint64][KeySize]byte)
+	for i := range set {
+		if set[i].hash == h {
+			copy(set[i:], set[i+1:])
+			set[ways-1] = kept{}
+			return
 		}
 	}
-	k.young[h] = key
 }
 
 // String returns a fixed mask.

@@ -37,11 +37,14 @@ func TestKeys(t *testing.T) {
 			t.Fatalf("after %d others: got no key that opens, want the one in use to stay", i+1)
 		}
 	}
-	if n := len(k.young) + len(k.old); n > 8 {
-		t.Errorf("got %d keys, want at most 8", n)
+	held := 0
+	for i := range 40 {
+		if k.Get(1, fmt.Sprint("other_", i)) != nil {
+			held++
+		}
 	}
-	if k.Get(1, "other_0") != nil {
-		t.Error("got the key that was not used for longest, want it gone")
+	if held == 0 || held > 7 {
+		t.Errorf("got %d of the others, want what room there is", held)
 	}
 	k.Drop(1, "con_1")
 	if k.Get(1, "con_1") != nil {

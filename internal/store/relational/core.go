@@ -377,7 +377,7 @@ func subjectPlace(app int64, subject string) secret.Place {
 const maxKeys = 1 << 18
 
 // maxCiphers is how many opened data keys are kept: about 1 KiB each.
-const maxCiphers = 8192
+const maxCiphers = 4096
 
 // ciphers keep opened data keys, found by the sealed key itself: so a key that
 // was rolled back, replaced or destroyed is never used for another. When they

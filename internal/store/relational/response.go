@@ -40,7 +40,7 @@ func (t *tx) sealAnswers(key epKey, a *delivery.Attempt) (response, token []byte
 			return nil, nil, nil
 		}
 	}
-	c := t.s.seals.get(key.app, a.Subject)
+	c := t.s.lately(key.app, a.Subject)
 	if c == nil {
 		if c, err = t.subjectCipher(key.app, a.Subject); err != nil {
 			if isNotFound(err) {
