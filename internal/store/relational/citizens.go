@@ -95,13 +95,17 @@ func (t *tx) PutCitizen(c store.Citizen, evts ...event.Event) error {
 	if err != nil {
 		return err
 	}
-	if erased, err := t.isErased(key, string(c.ID)); err != nil {
-		return err
-	} else if erased {
-		return idErased()
+	is := t.met[advancedKey{key, string(c.ID)}]
+	if !is.is {
+		if erased, err := t.isErased(key, string(c.ID)); err != nil {
+			return err
+		} else if erased {
+			return idErased()
+		}
 	}
+	same := is.is && is.ref == c.ExternalRef
 	var ref any
-	if c.ExternalRef != "" {
+	if c.ExternalRef != "" && !same {
 		hash := t.s.refHash(c.Application, c.ExternalRef)
 		var taken bool
 		if err := t.get([]any{&taken}, refOfOther, key, hash, string(c.ID)); err != nil {
@@ -115,20 +119,46 @@ func (t *tx) PutCitizen(c store.Citizen, evts ...event.Event) error {
 	if err := t.Publish(evts...); err != nil {
 		return err
 	}
-	if err := t.advance(key, string(c.ID), 0); err != nil {
-		return err
-	}
-	args, err := t.citizenRow(nil, key, ref, t.last.cipher, &c)
+	ci, err := t.cipherOf(key, c.ID)
 	if err != nil {
 		return err
 	}
-	n, err := t.exec("INSERT INTO citizen ("+citizenNames+`) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
-		WHERE NOT EXISTS (SELECT 1 FROM citizen_merged WHERE app = ?1 AND citizen_id = ?2)`+citizenAgain, args...)
+	args, due, err := citizenRow(nil, key, ref, ci, &c)
+	if err != nil {
+		return err
+	}
+	t.change.due(due)
+	query := putCitizen
+	if same {
+		query = keepCitizen
+	}
+	n, err := t.exec(query, args...)
 	if err == nil && n == 0 {
 		err = fmt.Errorf("put %s, which is a part of another citizen", c.ID)
 	}
-	delete(t.met, advancedKey{key, string(c.ID)})
-	return err
+	if err != nil {
+		delete(t.met, advancedKey{key, string(c.ID)})
+		return err
+	}
+	t.meet(key, &c, ci)
+	return nil
+}
+
+// What PutCitizen does; the second for one who is there and keeps the reference,
+// whose hash is then left out.
+const (
+	putCitizen = "INSERT INTO citizen (" + citizenNames + `) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+		WHERE NOT EXISTS (SELECT 1 FROM citizen_merged WHERE app = ?1 AND citizen_id = ?2)` + citizenAgain
+	keepCitizen = `UPDATE citizen SET version = ?4, due_at = ?5, sealed = ?6, standing = ?7, group_id = ?8
+		WHERE app = ?1 AND citizen_id = ?2 AND ?3 IS NULL`
+)
+
+// meet remembers a citizen that is in table citizen.
+func (t *tx) meet(app int64, c *store.Citizen, ci *secret.Cipher) {
+	if t.met == nil {
+		t.met = make(map[advancedKey]met)
+	}
+	t.met[advancedKey{app, string(c.ID)}] = met{cipher: ci, is: true, ref: c.ExternalRef, group: c.Group}
 }
 
 // The columns of a citizen, and what replaces them when it is there.
@@ -139,22 +169,22 @@ const (
 		due_at = excluded.due_at, sealed = excluded.sealed, standing = excluded.standing, group_id = excluded.group_id`
 )
 
-// citizenRow appends the columns of a citizen.
-func (t *tx) citizenRow(args []any, app int64, ref any, ci *secret.Cipher, c *store.Citizen) ([]any, error) {
+// citizenRow appends the columns of a citizen, and returns when it is due.
+func citizenRow(args []any, app int64, ref any, ci *secret.Cipher, c *store.Citizen) ([]any, time.Time, error) {
 	content, err := citizenContent(c)
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	var due, group any
-	if next := c.Due(); !next.IsZero() {
+	next := c.Due()
+	if !next.IsZero() {
 		due = next.UnixMilli()
-		t.change.due(next)
 	}
 	if c.Group != "" {
 		group = c.Group
 	}
 	return append(args, app, string(c.ID), ref, c.Version, due,
-		ci.Seal(content, citizenPlace(c.ID)), ci.Seal(c.Standing.Encode(), standingPlace(c.ID)), group), nil
+		ci.Seal(content, citizenPlace(c.ID)), ci.Seal(c.Standing.Encode(), standingPlace(c.ID)), group), next, nil
 }
 
 // citizenFields are what scanCitizen reads; c is the citizen, s its subject.
@@ -166,80 +196,105 @@ const fromCitizens = ` FROM citizen c JOIN subject s ON s.app = c.app AND s.subj
 const fromMerged = ` FROM citizen_merged m CROSS JOIN citizen c ON c.app = m.app AND c.citizen_id = m.into_id
 	JOIN subject s ON s.app = c.app AND s.subject = c.citizen_id`
 
-// scanCitizen reads citizenFields and opens the sealed parts.
-func (r *reader) scanCitizen(scan func(...any) error, app access.ID, key int64) (store.Citizen, error) {
-	c := store.Citizen{Application: app}
-	var group sql.NullString
-	var sealed, standing, sealedKey []byte
-	if err := scan((*string)(&c.ID), &c.Version, &group, &sealed, &standing, &sealedKey); err != nil {
-		return store.Citizen{}, err
-	}
-	ci, err := r.s.cipher(key, string(c.ID), sealedKey)
+// citizenAsKept is what citizenFields are.
+type citizenAsKept struct {
+	id                          permission.CitizenID
+	version                     int64
+	group                       sql.NullString
+	sealed, standing, sealedKey []byte
+}
+
+func (k *citizenAsKept) scan(scan func(...any) error) error {
+	return scan((*string)(&k.id), &k.version, &k.group, &k.sealed, &k.standing, &k.sealedKey)
+}
+
+// openCitizen opens the sealed parts.
+func (s *Store) openCitizen(k *citizenAsKept, app access.ID, key int64) (store.Citizen, *secret.Cipher, error) {
+	c := store.Citizen{Application: app, ID: k.id, Version: k.version, Group: k.group.String}
+	ci, err := s.cipher(key, string(c.ID), k.sealedKey)
 	if err != nil {
-		return store.Citizen{}, err
+		return store.Citizen{}, nil, err
 	}
 	var f citizenForm
-	content, err := ci.Open(sealed, citizenPlace(c.ID))
+	content, err := ci.Open(k.sealed, citizenPlace(c.ID))
 	if err == nil {
 		err = json.Unmarshal(content, &f)
 	}
 	if err == nil {
-		content, err = ci.Open(standing, standingPlace(c.ID))
+		content, err = ci.Open(k.standing, standingPlace(c.ID))
 	}
 	if err == nil {
 		c.Standing, err = permission.DecodeStanding(content)
 	}
 	if err != nil {
-		return store.Citizen{}, fmt.Errorf("open %s: %w", c.ID, err)
+		return store.Citizen{}, nil, fmt.Errorf("open %s: %w", c.ID, err)
 	}
 	c.ExternalRef, c.Emails, c.Language = f.ExternalRef, f.Emails, f.Language
 	c.CreatedAt, c.UpdatedAt, c.Reminded = moment(f.CreatedAt), moment(f.UpdatedAt), moment(f.Reminded)
-	c.Group = group.String
 	for _, m := range f.Merged {
 		c.Merged = append(c.Merged, store.Merged{ID: m.ID, ExternalRef: m.ExternalRef, At: moment(m.At)})
 	}
-	return c, nil
+	return c, ci, nil
+}
+
+// scanCitizen reads citizenFields and opens the sealed parts.
+func (r *reader) scanCitizen(scan func(...any) error, app access.ID, key int64) (store.Citizen, *secret.Cipher, error) {
+	var k citizenAsKept
+	if err := k.scan(scan); err != nil {
+		return store.Citizen{}, nil, err
+	}
+	return r.s.openCitizen(&k, app, key)
 }
 
 // citizen returns the one of which a column has a value, or the one that a
 // citizen of whom that holds was merged into.
-func (r *reader) citizen(app access.ID, column string, value any) (store.Citizen, error) {
+func (r *reader) citizen(app access.ID, column string, value any) (store.Citizen, *secret.Cipher, error) {
 	key, err := r.app(app)
 	if err != nil {
-		return store.Citizen{}, err
+		return store.Citizen{}, nil, err
 	}
-	read := func(query string) (store.Citizen, error) {
+	read := func(query string) (store.Citizen, *secret.Cipher, error) {
 		return r.scanCitizen(func(dst ...any) error { return r.get(dst, query, key, value) }, app, key)
 	}
-	c, err := read("SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c." + column + " = ?")
+	c, ci, err := read("SELECT " + citizenFields + fromCitizens + " WHERE c.app = ? AND c." + column + " = ?")
 	if isNotFound(err) {
-		c, err = read("SELECT " + citizenFields + fromMerged + " WHERE m.app = ? AND m." + column + " = ? LIMIT 1")
+		c, ci, err = read("SELECT " + citizenFields + fromMerged + " WHERE m.app = ? AND m." + column + " = ? LIMIT 1")
 	}
-	return c, err
+	return c, ci, err
 }
 
-func (r *reader) citizenByID(app access.ID, id permission.CitizenID) (store.Citizen, error) {
+func (r *reader) citizenByID(app access.ID, id permission.CitizenID) (store.Citizen, *secret.Cipher, error) {
 	return r.citizen(app, "citizen_id", string(id))
 }
 
-func (r *reader) citizenByRef(app access.ID, externalRef string) (store.Citizen, error) {
+func (r *reader) citizenByRef(app access.ID, externalRef string) (store.Citizen, *secret.Cipher, error) {
 	return r.citizen(app, "ref_hash", r.s.refHash(app, externalRef))
 }
 
 // Citizen implements store.Tx.
 func (t *tx) Citizen(app access.ID, id permission.CitizenID) (store.Citizen, error) {
-	return t.citizenByID(app, id)
+	return t.remember(t.citizenByID(app, id))
 }
 
 // CitizenByRef implements store.Tx.
 func (t *tx) CitizenByRef(app access.ID, externalRef string) (store.Citizen, error) {
-	return t.citizenByRef(app, externalRef)
+	return t.remember(t.citizenByRef(app, externalRef))
+}
+
+// remember keeps a citizen that was read.
+func (t *tx) remember(c store.Citizen, ci *secret.Cipher, err error) (store.Citizen, error) {
+	if err != nil {
+		return store.Citizen{}, err
+	}
+	key, err := t.app(c.Application)
+	t.meet(key, &c, ci)
+	return c, err
 }
 
 // Citizen implements store.Reader.
 func (s *Store) Citizen(ctx context.Context, app access.ID, id permission.CitizenID) (c store.Citizen, err error) {
 	err = s.read(ctx, func(r *reader) error {
-		c, err = r.citizenByID(app, id)
+		c, _, err = r.citizenByID(app, id)
 		return err
 	})
 	return c, err
@@ -248,7 +303,7 @@ func (s *Store) Citizen(ctx context.Context, app access.ID, id permission.Citize
 // CitizenByRef implements store.Reader.
 func (s *Store) CitizenByRef(ctx context.Context, app access.ID, externalRef string) (c store.Citizen, err error) {
 	err = s.read(ctx, func(r *reader) error {
-		c, err = r.citizenByRef(app, externalRef)
+		c, _, err = r.citizenByRef(app, externalRef)
 		return err
 	})
 	return c, err
@@ -277,7 +332,7 @@ func (s *Store) Citizens(ctx context.Context, app access.ID, q store.CitizenQuer
 				next = string(list[limit-1].ID)
 				return nil
 			}
-			c, err := r.scanCitizen(rows.Scan, app, key)
+			c, _, err := r.scanCitizen(rows.Scan, app, key)
 			list = append(list, c)
 			return err
 		}, "SELECT "+citizenFields+fromCitizens+where+" ORDER BY c.row DESC LIMIT ?", append(args, limit+1)...)
@@ -331,10 +386,11 @@ func (t *tx) PutTransaction(app access.ID, x permission.Transaction) error {
 	if err != nil {
 		return err
 	}
-	if err := t.advance(key, string(x.Citizen), 0); err != nil {
+	ci, err := t.cipherOf(key, x.Citizen)
+	if err != nil {
 		return err
 	}
-	args, err := t.transactionRow(nil, key, t.last.cipher, &x)
+	args, err := t.transactionRow(nil, key, ci, &x)
 	if err != nil {
 		return err
 	}

@@ -83,32 +83,36 @@ func (t *tx) append(app access.ID, evts []event.Event) error {
 	}
 	t.change.apps = append(t.change.apps, app)
 	seq, chain := h.seq, h.log
+	args := make([]any, 0, min(len(evts), maxInsert)*eventColumns)
 	for len(evts) > 0 {
-		n := min(run(evts, func(e event.Event) string { return e.Subject }), maxInsert)
-		if err := t.advance(key, evts[0].Subject, n); err != nil {
-			return err
-		}
-		if t.last.hash == nil {
-			t.last.hash = t.s.subjectHash(key, t.last.subject)
-		}
-		args := make([]any, 0, n*eventColumns)
-		for i, e := range evts[:n] {
-			seq++
-			x := chainedEvent{
-				seq: seq, sequence: t.last.sequence - int64(n-1-i), occurred: millis(e.OccurredAt), recorded: millis(e.RecordedAt),
-				id: e.ID, feed: string(e.Feed), typ: string(e.Type), except: e.Except, subject: t.last.hash,
+		part := evts[:min(len(evts), maxInsert)]
+		for rest := part; len(rest) > 0; {
+			n := run(rest, func(e event.Event) string { return e.Subject })
+			if err := t.advance(key, rest[0].Subject, n); err != nil {
+				return err
 			}
-			body := t.last.cipher.Seal(e.Body, bodyPlace(e.ID))
-			digest := sha256.Sum256(body)
-			chain = x.chain(chain, digest[:])
-			args = append(args, key, seq, x.id, x.feed, x.typ, e.Subject, x.sequence, x.occurred, x.recorded, x.except, body, chain)
-			t.bytes += len(e.Body)
-			t.change.events = append(t.change.events, e.Type)
+			if t.last.hash == nil {
+				t.last.hash = t.s.subjectHash(key, t.last.subject)
+			}
+			for i, e := range rest[:n] {
+				seq++
+				x := chainedEvent{
+					seq: seq, sequence: t.last.sequence - int64(n-1-i), occurred: millis(e.OccurredAt), recorded: millis(e.RecordedAt),
+					id: e.ID, feed: string(e.Feed), typ: string(e.Type), except: e.Except, subject: t.last.hash,
+				}
+				body := t.last.cipher.Seal(e.Body, bodyPlace(e.ID))
+				digest := sha256.Sum256(body)
+				chain = x.chain(chain, digest[:])
+				args = append(args, key, seq, x.id, x.feed, x.typ, e.Subject, x.sequence, x.occurred, x.recorded, x.except, body, chain)
+				t.bytes += len(e.Body)
+				t.change.events = append(t.change.events, e.Type)
+			}
+			rest = rest[n:]
 		}
-		if _, err := t.exec(insertEvents[n], args...); err != nil {
+		if _, err := t.exec(insertEvents[len(part)], args...); err != nil {
 			return err
 		}
-		evts = evts[n:]
+		args, evts = args[:0], evts[len(part):]
 	}
 	h.seq, h.log = seq, chain
 	_, err = t.exec("UPDATE application SET last_seq = ?, log_head = ? WHERE app = ?", h.seq, h.log, key)

@@ -260,21 +260,24 @@ func (t *tx) CitizensBy(app access.ID, ids []permission.CitizenID, externalRefs 
 		hashes[i] = t.s.refHash(app, ref)
 	}
 	slices.SortFunc(hashes, bytes.Compare)
+	type opened struct {
+		c  store.Citizen
+		ci *secret.Cipher
+	}
+	var found []opened
+	open := beside(func(k citizenAsKept) error {
+		c, ci, err := t.s.openCitizen(&k, app, key)
+		found = append(found, opened{c, ci})
+		return err
+	})
+	defer open.end()
 	ask := func(byID, byRef string) error {
 		meet := func(rows db.Rows) error {
-			var sealedKey []byte
-			c, err := t.scanCitizen(func(dst ...any) error {
-				err := rows.Scan(dst...)
-				sealedKey = *dst[len(dst)-1].(*[]byte)
-				return err
-			}, app, key)
-			if err != nil {
+			var k citizenAsKept
+			if err := k.scan(rows.Scan); err != nil {
 				return err
 			}
-			list = append(list, c)
-			ci, err := t.s.cipher(key, string(c.ID), sealedKey)
-			t.met[advancedKey{key, string(c.ID)}] = met{cipher: ci, is: true, ref: c.ExternalRef, group: c.Group}
-			return err
+			return open.give(k)
 		}
 		if err := t.eachNamed(byID, key, len(ids), func(i int) any { return string(ids[i]) }, meet); err != nil {
 			return err
@@ -288,10 +291,72 @@ func (t *tx) CitizensBy(app access.ID, ids []permission.CitizenID, externalRefs 
 	if err == nil && merged {
 		err = ask(mergedByID, mergedByRef)
 	}
+	if err == nil {
+		err = open.end()
+	}
 	if err != nil {
 		return nil, err
 	}
+	for _, o := range found {
+		list = append(list, o.c)
+		t.meet(key, &o.c, o.ci)
+	}
 	return list, nil
+}
+
+// worker works off what it is given, in order, on a goroutine of its own.
+type worker[T any] struct {
+	todo   chan T
+	failed chan struct{} // closed once err is set
+	done   chan struct{} // closed once it has ended
+	ended  bool
+	err    error // the first
+}
+
+// beside begins a worker. Its owner ends it.
+func beside[T any](work func(T) error) *worker[T] {
+	w := &worker[T]{todo: make(chan T, namesAsked), failed: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		for x := range w.todo {
+			if w.err = unpanicked(work, x); w.err != nil {
+				close(w.failed)
+				return
+			}
+		}
+	}()
+	return w
+}
+
+// unpanicked makes an error of a panic, as the committer does of one on its own
+// goroutine.
+func unpanicked[T any](work func(T) error, x T) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("a transaction panicked: %T", p)
+		}
+	}()
+	return work(x)
+}
+
+// give hands over something to work off. An error is of what was given before.
+func (w *worker[T]) give(x T) error {
+	select {
+	case w.todo <- x:
+		return nil
+	case <-w.failed:
+		return w.err
+	}
+}
+
+// end waits until everything is worked off. It may be called again.
+func (w *worker[T]) end() error {
+	if !w.ended {
+		w.ended = true
+		close(w.todo)
+	}
+	<-w.done
+	return w.err
 }
 
 const subjectColumns = 4
@@ -342,48 +407,117 @@ func (t *tx) PutRecorded(app access.ID, cs []store.Citizen, ts []permission.Tran
 		return err
 	}
 	cs, keep := t.inOrder(key, cs)
-	args := make([]any, 0, maxInsert*citizenColumns)
-	for i, c := range cs {
-		ci, err := t.cipherOf(key, c.ID)
-		if err != nil {
-			return err
-		}
-		var ref any
-		if c.ExternalRef != "" {
-			ref = t.s.refHash(app, c.ExternalRef)
-		}
-		if args, err = t.citizenRow(args, key, ref, ci, &c); err != nil {
-			return err
-		}
-		if len(args) == cap(args) || i == len(cs)-1 || i == keep-1 {
-			put := &putCitizens
-			if i < keep {
-				put = &keepCitizens
-			}
-			if _, err := t.exec(put[len(args)/citizenColumns], args...); err != nil {
-				return t.refBroken(err)
-			}
-			args = args[:0]
-		}
-		t.met[advancedKey{key, string(c.ID)}] = met{ci, true, c.ExternalRef, c.Group}
+	if err := t.putCitizens(app, key, cs[:keep], true); err != nil {
+		return err
 	}
-	args = make([]any, 0, maxInsert*transactionColumns)
-	for i, x := range ts {
-		ci, err := t.cipherOf(key, x.Citizen)
-		if err != nil {
-			return err
+	if err := t.putCitizens(app, key, cs[keep:], false); err != nil {
+		return err
+	}
+	return t.putTransactions(key, ts)
+}
+
+// insert inserts n rows of some columns. They are made, in order, on a goroutine
+// of its own a few statements ahead, for sealing them takes as long as SQLite
+// needs; row must not use the transaction's connection.
+func (t *tx) insert(n, columns int, queries *[maxInsert + 1]string, row func(args []any, i int) ([]any, error)) error {
+	type rows struct {
+		args []any
+		err  error
+	}
+	const ahead = 4
+	ready, stop := make(chan rows, ahead), make(chan struct{})
+	defer func() {
+		close(stop)
+		for range ready { // until it has ended
 		}
-		if args, err = t.transactionRow(args, key, ci, &x); err != nil {
-			return err
-		}
-		if len(args) == cap(args) || i == len(ts)-1 {
-			if _, err := t.exec(putTransactions[len(args)/transactionColumns], args...); err != nil {
-				return err
+	}()
+	go func() {
+		defer close(ready)
+		for begin := 0; begin < n; begin += maxInsert {
+			r := rows{args: make([]any, 0, maxInsert*columns)}
+			for i := begin; i < min(begin+maxInsert, n) && r.err == nil; i++ {
+				r.err = unpanicked(func(i int) (err error) {
+					r.args, err = row(r.args, i)
+					return err
+				}, i)
 			}
-			args = args[:0]
+			select {
+			case ready <- r:
+			case <-stop:
+				return
+			}
+			if r.err != nil {
+				return
+			}
+		}
+	}()
+	for r := range ready {
+		if r.err != nil {
+			return r.err
+		}
+		if _, err := t.exec(queries[len(r.args)/columns], r.args...); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// putCitizens writes citizens. Those that are kept have the reference and the
+// group that they had.
+func (t *tx) putCitizens(app access.ID, key int64, cs []store.Citizen, kept bool) error {
+	if len(cs) == 0 {
+		return nil
+	}
+	ciphers := make([]*secret.Cipher, len(cs))
+	for i, c := range cs {
+		var err error
+		if ciphers[i], err = t.cipherOf(key, c.ID); err != nil {
+			return err
+		}
+	}
+	queries := &putCitizens
+	if kept {
+		queries = &keepCitizens
+	}
+	var change touched
+	err := t.insert(len(cs), citizenColumns, queries, func(args []any, i int) ([]any, error) {
+		c := &cs[i]
+		var ref any
+		if c.ExternalRef != "" && !kept {
+			ref = t.s.refHash(app, c.ExternalRef)
+		}
+		args, due, err := citizenRow(args, key, ref, ciphers[i], c)
+		change.due(due)
+		return args, err
+	})
+	if err != nil {
+		return t.refBroken(err)
+	}
+	t.change.due(change.deadline)
+	for i := range cs {
+		t.meet(key, &cs[i], ciphers[i])
+	}
+	return nil
+}
+
+// putTransactions writes transactions of citizens who are there.
+func (t *tx) putTransactions(key int64, ts []permission.Transaction) error {
+	if len(ts) == 0 {
+		return nil
+	}
+	ciphers := make([]*secret.Cipher, len(ts))
+	for i, x := range ts {
+		var err error
+		if ciphers[i], err = t.cipherOf(key, x.Citizen); err != nil {
+			return err
+		}
+	}
+	if _, err := t.heads(key); err != nil { // so that it is known when a row needs it
+		return err
+	}
+	return t.insert(len(ts), transactionColumns, &putTransactions, func(args []any, i int) ([]any, error) {
+		return t.transactionRow(args, key, ciphers[i], &ts[i])
+	})
 }
 
 // inOrder returns citizens in the order in which they are to be put: first those

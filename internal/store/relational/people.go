@@ -16,7 +16,7 @@ func (r *reader) linked(app access.ID, group string) (list []store.Citizen, err 
 		return nil, err
 	}
 	err = r.each(func(rows db.Rows) error {
-		c, err := r.scanCitizen(rows.Scan, app, key)
+		c, _, err := r.scanCitizen(rows.Scan, app, key)
 		list = append(list, c)
 		return err
 	}, "SELECT "+citizenFields+fromCitizens+" WHERE c.app = ? AND c.group_id = ? ORDER BY c.row", key, group)
