@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -68,6 +69,7 @@ type Client struct {
 	buffers sync.Pool
 
 	identities transports
+	wire       *wire
 }
 
 // New returns a client. Its error says that RootCAs or Peer holds no
@@ -105,6 +107,7 @@ func New(o Options) (*Client, error) {
 		*t.to = transport
 		if !t.own {
 			c.dialer = d
+			c.wire = newWire(d)
 		}
 	}
 	return c, nil
@@ -145,6 +148,7 @@ func (c *Client) CloseIdle() {
 	c.public.CloseIdleConnections()
 	c.own.CloseIdleConnections()
 	c.identities.closeIdle()
+	c.wire.closeIdle()
 }
 
 // Request is one request.
@@ -197,6 +201,9 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
+	if c.wire.takes(r) {
+		return c.doWired(ctx, r, timeout)
+	}
 	x := newExchange(ctx, timeout)
 
 	req := (&http.Request{
@@ -236,6 +243,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 		return nil, x.fault(err)
 	}
 	defer x.end(false)
+	c.wire.learn(r, resp.ProtoMajor)
 	out := &Response{Status: resp.StatusCode, Header: keepHeader(resp.Header)}
 	if v := resp.Header["Retry-After"]; len(v) > 0 {
 		out.RetryAfter = v[0]
@@ -256,6 +264,40 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	if err != nil {
 		return nil, x.bodyFault(err)
 	}
+	return out, nil
+}
+
+// doWired is Do over the wire.
+func (c *Client) doWired(ctx context.Context, r *Request, timeout time.Duration) (*Response, error) {
+	x := &exchange{caller: ctx, deadline: time.Now().Add(timeout), done: make(chan struct{})}
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, func() { x.cancel(ctx.Err()); x.cutOff() })()
+	}
+	resp, l, err := c.wire.do(x, r)
+	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			x.cancel(context.DeadlineExceeded)
+		}
+		x.mu.Lock()
+		x.ended = true
+		x.mu.Unlock()
+		return nil, x.fault(err)
+	}
+	out := &Response{Status: resp.StatusCode, Header: keepHeader(resp.Header)}
+	if v := resp.Header["Retry-After"]; len(v) > 0 {
+		out.RetryAfter = v[0]
+	}
+	ended := false
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		out.Body, ended = c.keepWired(resp.Body)
+	}
+	x.mu.Lock()
+	if s := socketOf(x.conn); s != nil {
+		s.answered.Store(true)
+	}
+	x.conn = nil
+	x.mu.Unlock()
+	c.wire.finish(l, resp, ended && x.Err() == nil)
 	return out, nil
 }
 

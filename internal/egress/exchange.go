@@ -122,6 +122,19 @@ func (x *exchange) cancel(reason error) (first bool) {
 	return true
 }
 
+// cutOff closes the connection that the request is on.
+func (x *exchange) cutOff() {
+	x.mu.Lock()
+	conn := x.conn
+	x.mu.Unlock()
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if conn != nil {
+		conn.Close()
+	}
+}
+
 // end is the last thing that Do does. failed tells that there was no answer:
 // then the connection of an exchange that was cut off is nobody's any more.
 func (x *exchange) end(failed bool) {

@@ -32,6 +32,18 @@ func (f *URLFault) Error() string { return f.Msg }
 type Target struct {
 	url *url.URL
 	own bool // under our own public URL's /inspect/
+
+	origin  string // scheme and authority
+	address string // host and port, to be dialled
+	path    string // with the query, as it is requested
+}
+
+func newTarget(u *url.URL, own bool) *Target {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return &Target{url: u, own: own, origin: u.Scheme + "://" + u.Host, address: net.JoinHostPort(u.Hostname(), port), path: u.RequestURI()}
 }
 
 // String returns the URL without its query.
@@ -63,7 +75,7 @@ func (t *Target) WithQuery(name, value string) *Target {
 		u.RawQuery += "&"
 	}
 	u.RawQuery += PercentEncode(name) + "=" + PercentEncode(value)
-	return &Target{url: &u, own: t.own}
+	return newTarget(&u, t.own)
 }
 
 // PercentEncode encodes every byte but the unreserved characters of RFC 3986
@@ -266,7 +278,7 @@ func (p parts) target() (*Target, *URLFault) {
 	if u.RequestURI() != wire {
 		return nil, &URLFault{"path", "The URL's path cannot be sent as it is written."}
 	}
-	return &Target{url: u}, nil
+	return newTarget(u, false), nil
 }
 
 func encodeIllegal(s, illegal string) string {
