@@ -22,7 +22,7 @@ func (d *deque[T]) grow() {
 	if d.n < len(d.buf) {
 		return
 	}
-	buf := make([]T, max(8, 2*len(d.buf)))
+	buf := make([]T, max(1, 2*len(d.buf)))
 	for i := range d.n {
 		buf[i] = d.buf[d.at(i)]
 	}

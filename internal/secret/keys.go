@@ -13,13 +13,15 @@ const ways = 4
 // takes 1 KiB. What it returns may be a key that was replaced meanwhile: opening
 // a record under it then fails, and the caller looks the right one up.
 //
-// It is safe for use by several goroutines. A new key takes the place of one that
-// was not used lately.
+// It is safe for use by several goroutines. Where there is no room one of four
+// goes, in turn: were it the one that was not used for longest, keys that are used
+// one after the other, round and round, would all go before they are used again.
 type Keys struct {
 	seed maphash.Seed
 
 	mu   sync.Mutex
-	keys []kept // sets of ways each; the first of a set was used last
+	keys []kept // sets of ways each
+	turn uint   // which of a full set goes
 }
 
 type kept struct {
@@ -45,11 +47,9 @@ func (k *Keys) Get(space int64, name string) *Cipher {
 	k.mu.Lock()
 	for i := range set {
 		if set[i].hash == h {
-			found := set[i]
-			copy(set[1:i+1], set[:i])
-			set[0] = found
+			key := set[i].key
 			k.mu.Unlock()
-			return &Cipher{newAEAD(found.key[:]), found.key}
+			return &Cipher{newAEAD(key[:]), key}
 		}
 	}
 	k.mu.Unlock()
@@ -61,12 +61,15 @@ func (k *Keys) Put(space int64, name string, c *Cipher) {
 	set, h := k.set(space, name)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	i := 0
-	for i < ways-1 && set[i].hash != h && set[i].hash != 0 {
-		i++
+	at := &set[k.turn%ways]
+	for i := range set {
+		if set[i].hash == h || set[i].hash == 0 {
+			at = &set[i]
+			break
+		}
 	}
-	copy(set[1:i+1], set[:i])
-	set[0] = kept{h, c.key}
+	k.turn++
+	*at = kept{h, c.key}
 }
 
 // Drop forgets a name's.
@@ -76,8 +79,11 @@ func (k *Keys) Drop(space int64, name string) {
 	defer k.mu.Unlock()
 	for i := range set {
 		if set[i].hash == h {
-			copy(set[i:], set[i+1:])
-			set[ways-1] = kept{}
+			last := ways - 1
+			for set[last].hash == 0 {
+				last--
+			}
+			set[i], set[last] = set[last], kept{}
 			return
 		}
 	}

@@ -286,7 +286,9 @@ func (k *committer) end() {
 			k.fail(fmt.Errorf("commit: %w", err))
 		} else {
 			k.open = false
-			erased = len(k.sum.erased) > 0
+			if erased = len(k.sum.erased) > 0; erased {
+				k.s.tails.clear() // a reader may have come in between
+			}
 			k.tell()
 		}
 	}

@@ -51,6 +51,7 @@ type Store struct {
 	seals seals         // the same by subject, of events read lately
 
 	keysBySubject *secret.Keys // the same of many more, perhaps outdated
+	tails         logTails     // what was read last of logs
 
 	spans spanCounts // of what owners' pauses discarded
 	asked catalogues // configurations that were read lately
@@ -374,7 +375,7 @@ func subjectPlace(app int64, subject string) secret.Place {
 }
 
 // maxKeys is how many data keys are kept by subject.
-const maxKeys = 1 << 18
+const maxKeys = 1 << 17
 
 // maxCiphers is how many opened data keys are kept: about 1 KiB each.
 const maxCiphers = 4096

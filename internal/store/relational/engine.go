@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/delivery"
@@ -258,7 +257,10 @@ func (s *Store) Read(ctx context.Context, e delivery.Endpoint, after event.Seq, 
 				upto = min(upto, f.upto)
 			}
 			left -= int(upto - p.Upto)
-			full, err := r.readPart(&p, key, e, f.filter, upto, limit, maxBytes)
+			full, err := r.readTail(&p, key, e, f.filter, upto, limit, maxBytes)
+			if err == nil && !full && p.Upto < upto {
+				full, err = r.readPart(&p, key, e, f.filter, upto, limit, maxBytes)
+			}
 			if err != nil || full {
 				return err
 			}
@@ -272,14 +274,13 @@ func (s *Store) Read(ctx context.Context, e delivery.Endpoint, after event.Seq, 
 // readPart adds what a filter lets through of the places behind p.Upto, up to
 // upto. When the page is full p.Upto is its last place.
 func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f subscription.Filter, upto event.Seq, limit, maxBytes int) (full bool, err error) {
-	bytes := 0
-	for _, it := range p.Items {
-		bytes += len(it.Body)
-	}
+	bytes := bytesOf(p)
 	// Which events match is decided here: a scan that runs over all of them
-	// anyhow is cheaper without. Another machine does it before it sends them.
+	// anyhow is cheaper without, and what it saw serves others (logTails). Another
+	// machine does it before it sends them.
 	query, args := readLog, []any{key.app, int64(p.Upto), int64(upto)}
-	if r.s.db.Shared() {
+	shared := r.s.db.Shared()
+	if shared {
 		match, err := matchingArgs(f, e)
 		if err != nil {
 			return false, err
@@ -291,43 +292,45 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 		return false, err
 	}
 	defer rows.Close()
-	var row itemRow
-	dst := row.dst()
-	var text, body []byte // used again for each row
-	is := func(column int, match func(string) bool) bool {
-		if err == nil {
-			text, err = rows.Bytes(column, text)
-		}
-		return err == nil && match(string(text))
+	var seen []tailPlace
+	if !shared {
+		since := r.s.tails.begin()
+		seen = make([]tailPlace, 0, min(limit, int(upto-p.Upto)))
+		defer func() { r.s.tails.add(key.app, since, seen) }()
 	}
+	var row itemRow
+	var body []byte // used again for each row
+	texts := fewTexts{}
 	for rows.Next() {
-		if !is(columnType, func(t string) bool { return row.oneOf(f.Types, t) }) ||
-			len(f.Feeds) > 0 && !is(columnFeed, func(t string) bool { return slices.Contains(f.Feeds, event.Feed(t)) }) ||
-			is(columnExcept, func(t string) bool { return t == string(e) }) {
+		if err := row.sort(rows, texts); err != nil {
+			return false, err
+		}
+		at := tailPlace{seq: row.Seq, typ: row.Type, feed: row.feed, except: row.except}
+		if f.Matches(subscription.ID(e), event.Event{Type: row.Type, Feed: row.feed, Except: row.except}) {
+			if body, err = rows.Bytes(columnBody, body); err == nil {
+				err = rows.Scan(row.into()...)
+			}
+			var it delivery.Item
+			if err == nil {
+				it, err = r.openItem(&row, key.app, body)
+			}
 			if err != nil {
 				return false, err
 			}
-			continue
+			at.item = &it
 		}
-		if body, err = rows.Bytes(columnBody, body); err != nil {
-			return false, err
-		}
-		if len(body) == 0 {
-			continue // it was erased
-		}
-		if err := rows.Scan(dst...); err != nil {
-			return false, err
-		}
-		it, err := r.openItem(&row, key.app, body)
-		if err != nil {
-			return false, err
-		}
-		if len(p.Items) > 0 && bytes+len(it.Body) > maxBytes {
+		if at.size() > 0 && len(p.Items) > 0 && bytes+at.size() > maxBytes {
 			return true, nil
 		}
-		bytes += len(it.Body)
-		p.Items = append(p.Items, it)
-		p.Upto = it.Seq
+		if !shared {
+			seen = append(seen, at)
+		}
+		if at.size() == 0 {
+			continue // it is not told that, or it was erased
+		}
+		bytes += at.size()
+		p.Items = append(p.Items, *at.item)
+		p.Upto = at.seq
 		if len(p.Items) == limit {
 			return true, nil
 		}
@@ -339,16 +342,16 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 	return false, err
 }
 
-// The columns of itemFields that are not always read.
+// itemFields are what an itemRow reads; e is the event.
+const itemFields = "e.seq, e.event_id, e.subject, e.sequence, e.recorded_at, e.type, e.feed, e.except_id, e.body"
+
+// The columns of itemFields of which there are few values, and the body.
 const (
 	columnType = 5 + iota
 	columnFeed
 	columnExcept
 	columnBody
 )
-
-// itemFields are what an itemRow reads; e is the event.
-const itemFields = "e.seq, e.event_id, e.subject, e.sequence, e.recorded_at, e.type, e.feed, e.except_id, e.body"
 
 const (
 	fromLog      = "SELECT " + itemFields + " FROM event e WHERE e.app = ? AND e.seq > ? AND e.seq <= ?"
@@ -359,22 +362,52 @@ const (
 type itemRow struct {
 	delivery.Item
 	recorded int64
+	feed     event.Feed
+	except   string
+
+	dst, place []any
+	text       []byte
 }
 
-// dst is where the columns go, but for the last four.
-func (i *itemRow) dst() []any {
-	return []any{(*int64)(&i.Seq), &i.EventID, &i.Subject, &i.Sequence, &i.recorded, nil, nil, nil, nil}
-}
-
-// oneOf sets the type when it is in the list.
-func (i *itemRow) oneOf(list []event.Type, name string) bool {
-	for _, t := range list {
-		if string(t) == name {
-			i.Type = t
-			return true
-		}
+// into returns where the columns go, but for the last four.
+func (i *itemRow) into() []any {
+	if i.dst == nil {
+		i.dst = []any{(*int64)(&i.Seq), &i.EventID, &i.Subject, &i.Sequence, &i.recorded, nil, nil, nil, nil}
 	}
-	return false
+	return i.dst
+}
+
+// sort reads the place and what a filter looks at.
+func (i *itemRow) sort(rows db.Rows, texts fewTexts) (err error) {
+	if i.place == nil {
+		i.place = []any{(*int64)(&i.Seq), nil, nil, nil, nil, nil, nil, nil, nil}
+	}
+	if err := rows.Scan(i.place...); err != nil {
+		return err
+	}
+	text := func(column int) string {
+		if err == nil {
+			i.text, err = rows.Bytes(column, i.text)
+		}
+		return texts.of(i.text)
+	}
+	i.Type, i.feed, i.except = event.Type(text(columnType)), event.Feed(text(columnFeed)), text(columnExcept)
+	return err
+}
+
+// fewTexts are texts of which there are few, each made once.
+type fewTexts map[string]string
+
+func (n fewTexts) of(text []byte) string {
+	if len(text) == 0 {
+		return ""
+	}
+	s, ok := n[string(text)]
+	if !ok {
+		s = string(text)
+		n[s] = s
+	}
+	return s
 }
 
 // openItem returns an event that was read with its body opened; of one that was
@@ -417,7 +450,7 @@ func (s *Store) lately(app int64, subject string) *secret.Cipher {
 func (r *reader) item(app int64, seq event.Seq) (delivery.Item, error) {
 	var row itemRow
 	var body []byte
-	dst := row.dst()
+	dst := row.into()
 	dst[columnType], dst[columnBody] = (*string)(&row.Type), &body
 	if err := r.get(dst, "SELECT "+itemFields+" FROM event e WHERE e.app = ? AND e.seq = ?", app, int64(seq)); err != nil {
 		return delivery.Item{}, err

@@ -380,6 +380,7 @@ func (t *tx) dropCiphers(app int64, subject string) error {
 	t.s.opens.drop(sealed)
 	t.s.seals.drop(app, subject)
 	t.s.keysBySubject.Drop(app, subject)
+	t.s.tails.drop(app)
 	delete(t.met, advancedKey{app, subject})
 	if t.last.app == app && t.last.subject == subject {
 		t.last = advanced{}
