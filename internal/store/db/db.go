@@ -37,6 +37,13 @@ type Database interface {
 	// Busy tells whether an error means that another process is in the way, so
 	// that the same may succeed later.
 	Busy(err error) bool
+	// Lost tells whether an error means that the database cannot be reached for
+	// now. A transaction that had begun left nothing, unless it was being
+	// committed: then it is unknown.
+	Lost(err error) bool
+	// Clash tells whether an error means that two transactions were in each
+	// other's way; this one left nothing and is to be tried again.
+	Clash(err error) bool
 	// Unique tells whether an error is a row that is there already.
 	Unique(err error) bool
 
@@ -73,6 +80,10 @@ type Conn interface {
 	Savepoint() error
 	Release() error
 	RollbackTo() error
+
+	// Room sees to it that table event or attempt takes a row of a time, in Unix
+	// milliseconds; it is called before one is inserted.
+	Room(table string, at int64) error
 
 	// Exec runs a statement and returns how many rows it changed.
 	Exec(query string, args ...any) (int64, error)

@@ -288,8 +288,10 @@ func (t *tx) PutIdempotent(app access.ID, i store.Idempotent, now time.Time) err
 	if i.Subject != "" {
 		subject = t.s.subjectHash(a, i.Subject)
 	}
-	_, err = t.exec(`INSERT OR REPLACE INTO idempotency (app, route, key, request, status, response, expires_at, subject)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`, a, i.Route, i.Key, i.Request[:], i.Status,
+	_, err = t.exec(`INSERT INTO idempotency (app, route, key, request, status, response, expires_at, subject)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (app, route, key) DO UPDATE SET request = excluded.request, status = excluded.status,
+			response = excluded.response, expires_at = excluded.expires_at, subject = excluded.subject`, a, i.Route, i.Key, i.Request[:], i.Status,
 		t.s.keys.Seal(i.Response, answerPlace(app, i.Route, i.Key)), millis(i.ExpiresAt), subject)
 	return err
 }

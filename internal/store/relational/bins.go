@@ -32,7 +32,7 @@ func (t *tx) PutBin(b store.Bin) error {
 		return fmt.Errorf("encode a bin's script: %w", err)
 	}
 	n, err := t.exec(`INSERT INTO bin (name, app, script, created_at) VALUES (?, ?, ?, ?)
-		ON CONFLICT (name) DO UPDATE SET script = excluded.script WHERE app = excluded.app`,
+		ON CONFLICT (name) DO UPDATE SET script = excluded.script WHERE bin.app = excluded.app`,
 		b.Name, key, string(f), millis(b.CreatedAt))
 	if err == nil && n == 0 {
 		return notFound()

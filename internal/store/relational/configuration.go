@@ -273,8 +273,9 @@ func (t *tx) putThing(app access.ID, x thing, form any) error {
 		}
 	}
 	if x.version > 1 {
-		_, err := t.exec(`INSERT OR REPLACE INTO configuration_former (app, kind, id, version, content)
-			SELECT app, kind, id, version, content FROM configuration WHERE app = ? AND kind = ? AND id = ? AND version < ?`,
+		_, err := t.exec(`INSERT INTO configuration_former (app, kind, id, version, content)
+			SELECT app, kind, id, version, content FROM configuration WHERE app = ? AND kind = ? AND id = ? AND version < ?
+			ON CONFLICT (app, kind, id, version) DO UPDATE SET content = excluded.content`,
 			key, x.kind, x.id, x.version)
 		if err != nil {
 			return err
@@ -436,7 +437,7 @@ func (t *tx) useFeeds(app int64, e subscription.Endpoint) error {
 		if !f.Matches(e.ID, event.Event{Type: u.Own(), Feed: feed}) && (e.Style != subscription.Subscription || e.UpdateType != u) {
 			continue
 		}
-		n, err := t.exec("INSERT OR IGNORE INTO feed_used (app, feed) VALUES (?, ?)", app, string(feed))
+		n, err := t.exec("INSERT INTO feed_used (app, feed) VALUES (?, ?) ON CONFLICT DO NOTHING", app, string(feed))
 		if err != nil {
 			return err
 		}

@@ -147,7 +147,7 @@ func (t *tx) PutConsent(c consent.Consent, evts ...event.Event) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (consent_id) DO UPDATE SET status = excluded.status, version = excluded.version,
 			citizen_hash = excluded.citizen_hash, deadline = excluded.deadline, sealed = excluded.sealed
-			WHERE app = excluded.app`,
+			WHERE consent.app = excluded.app`,
 		key, string(c.ID), c.ConsentID, string(c.Type), string(c.Status), c.Version, citizen, deadline, sealed)
 	if err == nil && n == 0 {
 		return notFound() // another application's

@@ -371,7 +371,7 @@ func (t *tx) PutEndpoint(e subscription.Endpoint, shown delivery.Shown) error {
 	if filter != inForce {
 		// A second version at the same place replaces the first: nothing was
 		// logged under it.
-		_, err := t.exec("INSERT OR REPLACE INTO filter (ep, from_seq, filter) VALUES (?, ?, ?)", id.ep, last, filter)
+		_, err := t.exec("INSERT INTO filter (ep, from_seq, filter) VALUES (?, ?, ?) ON CONFLICT (ep, from_seq) DO UPDATE SET filter = excluded.filter", id.ep, last, filter)
 		if err != nil {
 			return err
 		}
@@ -475,7 +475,7 @@ func (t *tx) putShown(ep int64, e subscription.Endpoint, shown delivery.Shown) e
 	if err != nil {
 		return fmt.Errorf("encode what is shown: %w", err)
 	}
-	_, err = t.exec("INSERT OR REPLACE INTO shown (ep, version, shown) VALUES (?, ?, ?)",
+	_, err = t.exec("INSERT INTO shown (ep, version, shown) VALUES (?, ?, ?) ON CONFLICT (ep, version) DO UPDATE SET shown = excluded.shown",
 		ep, e.Version, t.s.keys.Seal(content, shownPlace(delivery.Endpoint(e.ID), e.Version)))
 	return err
 }

@@ -521,10 +521,14 @@ func (s *Store) Record(ctx context.Context, batch []delivery.Progress) (out []de
 
 func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
 	key, err := t.ep(p.Lease.Endpoint)
-	var epoch int64
+	var epoch, late int64
 	var cursor event.Seq
 	if err == nil {
-		err = t.get([]any{&epoch, (*int64)(&cursor)}, "SELECT epoch, cursor_seq FROM endpoint WHERE ep = ?", key.ep)
+		query := "SELECT epoch, cursor_seq, late FROM endpoint WHERE ep = ?"
+		if t.s.db.Shared() {
+			query += " FOR UPDATE"
+		}
+		err = t.get([]any{&epoch, (*int64)(&cursor), &late}, query, key.ep)
 	}
 	if isNotFound(err) { // it went with its application, and so do its attempts
 		o.Fenced = true
@@ -533,10 +537,16 @@ func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
 	if err != nil {
 		return err
 	}
-	if err := t.putAttempts(key, p.Attempts); err != nil {
+	o.Fenced = epoch != p.Lease.Epoch
+	if o.Fenced && late != epoch && len(p.Attempts) > 0 {
+		if _, err := t.exec("UPDATE endpoint SET late = epoch WHERE ep = ?", key.ep); err != nil {
+			return err
+		}
+	}
+	if err := t.putAttempts(key, p.Attempts, o.Fenced || late == epoch); err != nil {
 		return err
 	}
-	if o.Fenced = epoch != p.Lease.Epoch; !o.Fenced {
+	if !o.Fenced {
 		if err := t.progress(key, cursor, p, o); err != nil {
 			return err
 		}
@@ -624,13 +634,20 @@ var insertAttempts = inserts(`INSERT OR IGNORE INTO attempt
 	(ep, seq, n, at, duration_us, delivered, status, step, reason, replay, config, timestamp, interaction, signature, response, token, next_at) VALUES `, attemptColumns)
 
 // putAttempts keeps attempts. One whose number is taken gets the next: it was
-// made under a lease that had passed on.
-func (t *tx) putAttempts(key epKey, list []delivery.Attempt) error {
+// made under a lease that had passed on, which met says may be so.
+func (t *tx) putAttempts(key epKey, list []delivery.Attempt, met bool) error {
+	size := maxInsert
+	if met {
+		size = 1
+	}
 	for len(list) > 0 {
-		n := min(len(list), maxInsert)
+		n := min(len(list), size)
 		args := make([]any, 0, n*attemptColumns)
 		for i := range list[:n] {
 			a := &list[i]
+			if err := t.room("attempt", millis(a.At)); err != nil {
+				return err
+			}
 			response, token, err := t.sealAnswers(key, a)
 			if err != nil {
 				return err
@@ -638,23 +655,26 @@ func (t *tx) putAttempts(key epKey, list []delivery.Attempt) error {
 			args = append(args, key.ep, int64(a.Seq), a.N, millis(a.At), a.Duration.Microseconds(), a.Delivered, a.Status, string(a.Step),
 				a.Reason, a.Replay, a.Config, a.Timestamp, a.InteractionID, a.Signature, response, token, millis(a.NextAt))
 		}
-		kept, err := t.exec(insertAttempts[n], args...)
-		if err != nil {
-			return err
-		}
-		if kept < int64(n) {
-			for i := range list[:n] {
-				if err := t.renumber(key.ep, &list[i], args[i*attemptColumns:(i+1)*attemptColumns]); err != nil {
-					return err
-				}
+		taken := false
+		if met {
+			err := t.get([]any{&taken}, "SELECT EXISTS (SELECT 1 FROM attempt WHERE ep = ? AND seq = ? AND n = ?)", key.ep, int64(list[0].Seq), list[0].N)
+			if err != nil {
+				return err
 			}
+		}
+		if taken {
+			if err := t.renumber(key.ep, &list[0], args); err != nil {
+				return err
+			}
+		} else if _, err := t.exec(insertAttempts[n], args...); err != nil {
+			return err
 		}
 		list = list[n:]
 	}
 	return nil
 }
 
-// renumber keeps an attempt that was left out, under the next free number.
+// renumber keeps an attempt under the next free number.
 func (t *tx) renumber(ep int64, a *delivery.Attempt, args []any) error {
 	var mine bool
 	err := t.get([]any{&mine}, "SELECT interaction = ? FROM attempt WHERE ep = ? AND seq = ? AND n = ?", a.InteractionID, ep, int64(a.Seq), a.N)
@@ -781,7 +801,7 @@ func (t *tx) feed(key epKey, cursor event.Seq, p *delivery.Progress, o *delivery
 		}
 		o.Fed = append(o.Fed, fed)
 	}
-	_, err := t.exec("UPDATE replay SET done = ?, ended = (? >= total) WHERE replay_id = ? AND ep = ?", m.Done, m.Done, m.ID, key.ep)
+	_, err := t.exec("UPDATE replay SET done = ?, ended = CASE WHEN ? >= total THEN 1 ELSE 0 END WHERE replay_id = ? AND ep = ?", m.Done, m.Done, m.ID, key.ep)
 	return err
 }
 

@@ -527,9 +527,9 @@ func TestPlans_ofTheHotPath(t *testing.T) {
 		{"next of a lane", "SELECT " + exceptionFields + ` FROM exception INDEXED BY exception_lane
 			WHERE ep = ? AND subject = ? AND state = 'blocked' AND state IN ('retrying', 'blocked') ORDER BY seq LIMIT 1`, "exception_lane (ep=? AND subject=? AND state=?)"},
 		{"backlog of exceptions", `SELECT COUNT(*), COALESCE(MIN(seq), 0) FROM
-			(SELECT seq FROM exception INDEXED BY exception_waiting WHERE ep = ? AND state IN ('retrying', 'blocked') ORDER BY seq LIMIT ?)`, "exception_waiting (ep=?)"},
+			(SELECT seq FROM exception INDEXED BY exception_waiting WHERE ep = ? AND state IN ('retrying', 'blocked') ORDER BY seq LIMIT ?) w`, "exception_waiting (ep=?)"},
 		{"backlog of the log", `SELECT COUNT(*) FROM (SELECT 1 FROM event INDEXED BY event_kind
-			WHERE app = ? AND type = ? AND feed = ? AND seq > ? AND seq <= ? AND except_id <> ? LIMIT ?)`, "COVERING INDEX event_kind (app=? AND type=? AND feed=? AND seq>? AND seq<?)"},
+			WHERE app = ? AND type = ? AND feed = ? AND seq > ? AND seq <= ? AND except_id <> ? LIMIT ?) w`, "COVERING INDEX event_kind (app=? AND type=? AND feed=? AND seq>? AND seq<?)"},
 		{"list", "SELECT " + happenedFields + " FROM event e WHERE e.app = ? AND e.seq <= ? AND e.seq >= ? ORDER BY e.seq DESC LIMIT ?", "event_seq (app=? AND seq>? AND seq<?)"},
 		{"list of an event", "SELECT " + happenedFields + " FROM event e WHERE e.app = ? AND e.seq <= ? AND e.seq >= ? AND e.event_id = ? ORDER BY e.seq DESC LIMIT ?", "(event_id=?)"},
 		{"list of a time", "SELECT " + happenedFields + " FROM event e WHERE e.app = ? AND e.seq <= ? AND e.seq >= ? AND e.recorded_at >= ? AND e.recorded_at < ? ORDER BY e.seq DESC LIMIT ?", "event_seq (app=? AND seq>? AND seq<?)"},

@@ -419,7 +419,8 @@ func (t *tx) bury(app access.ID, key int64, subject string) error {
 		query string
 		args  []any
 	}{
-		{"INSERT OR REPLACE INTO subject (app, subject, sequence, sealed_key) VALUES (?, ?, ?, x'')", []any{key, name, sequence}},
+		{"INSERT INTO subject (app, subject, sequence, sealed_key) VALUES (?, ?, ?, ?) " +
+			"ON CONFLICT (app, subject) DO UPDATE SET sequence = excluded.sequence, sealed_key = excluded.sealed_key", []any{key, name, sequence, []byte{}}},
 		{"UPDATE event SET subject = ? WHERE app = ? AND subject = ?", []any{name, key, subject}},
 		{"UPDATE permission_transaction SET citizen_id = ? WHERE app = ? AND citizen_id = ?", []any{name, key, subject}},
 		{"DELETE FROM erasing WHERE app = ? AND subject = ?", []any{key, subject}},

@@ -100,6 +100,9 @@ func (t *tx) append(app access.ID, evts []event.Event) error {
 					seq: seq, sequence: t.last.sequence - int64(n-1-i), occurred: millis(e.OccurredAt), recorded: millis(e.RecordedAt),
 					id: e.ID, feed: string(e.Feed), typ: string(e.Type), except: e.Except, subject: t.last.hash,
 				}
+				if err := t.room("event", x.recorded); err != nil {
+					return err
+				}
 				body := t.last.cipher.Seal(e.Body, bodyPlace(e.ID))
 				digest := sha256.Sum256(body)
 				chain = x.chain(chain, digest[:])
@@ -117,6 +120,14 @@ func (t *tx) append(app access.ID, evts []event.Event) error {
 	h.seq, h.log = seq, chain
 	_, err = t.exec("UPDATE application SET last_seq = ?, log_head = ? WHERE app = ?", h.seq, h.log, key)
 	return err
+}
+
+// room sees to it that a table takes a row of a time.
+func (c *conn) room(table string, at int64) error {
+	if !c.db.Shared() {
+		return nil
+	}
+	return c.Room(table, at)
 }
 
 const (

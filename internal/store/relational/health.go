@@ -42,7 +42,7 @@ func (r *reader) backlog(t *told, last event.Seq, h *delivery.Health) error {
 	var n int
 	var first event.Seq // of the oldest; 0: none
 	err := r.get([]any{&n, (*int64)(&first)}, `SELECT COUNT(*), COALESCE(MIN(seq), 0) FROM
-		(SELECT seq FROM exception INDEXED BY exception_waiting WHERE ep = ? AND state IN ('retrying', 'blocked') ORDER BY seq LIMIT ?)`,
+		(SELECT seq FROM exception INDEXED BY exception_waiting WHERE ep = ? AND state IN ('retrying', 'blocked') ORDER BY seq LIMIT ?) w`,
 		t.key.ep, most)
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func (r *reader) heard(t *told, from, upto event.Seq, most int) (n int, err erro
 		return r.kinds(t.key.app, f, func(typ event.Type, feed event.Feed) error {
 			var part int
 			err := r.get([]any{&part}, `SELECT COUNT(*) FROM (SELECT 1 FROM event INDEXED BY event_kind
-				WHERE app = ? AND type = ? AND feed = ? AND seq > ? AND seq <= ? AND except_id <> ? LIMIT ?)`,
+				WHERE app = ? AND type = ? AND feed = ? AND seq > ? AND seq <= ? AND except_id <> ? LIMIT ?) w`,
 				t.key.app, string(typ), string(feed), int64(from), int64(upto), string(t.id), max(most-n, 0))
 			n += part
 			return err

@@ -52,7 +52,7 @@ func (t *tx) PutImport(i store.Import, errs ...store.ImportError) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (import_id) DO UPDATE SET done = excluded.done, lines = excluded.lines, recorded = excluded.recorded,
 			refused = excluded.refused, errors = excluded.errors, kept = excluded.kept, digest = excluded.digest,
-			updated_at = excluded.updated_at WHERE app = excluded.app RETURNING row`,
+			updated_at = excluded.updated_at WHERE import.app = excluded.app RETURNING row`,
 		app, i.ID, key, i.Silent, i.Done, i.Lines, i.Recorded, i.Refused, i.Errors, i.Kept, i.Digest[:],
 		millis(i.StartedAt), millis(i.UpdatedAt))
 	if err != nil || len(errs) == 0 {

@@ -273,7 +273,7 @@ func (r *reader) markNext() error {
 		return nil
 	}
 	name := metaNext + r.s.keys.KeyID()
-	_, err := r.exec("INSERT OR IGNORE INTO meta (name, value) VALUES (?, ?)", name, r.s.keys.Seal([]byte("consentwire"), metaPlace(name)))
+	_, err := r.exec("INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, r.s.keys.Seal([]byte("consentwire"), metaPlace(name)))
 	return err
 }
 

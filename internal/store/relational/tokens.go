@@ -66,9 +66,9 @@ func (s *Store) SaveToken(ctx context.Context, e delivery.Endpoint, tok subscrip
 			return err
 		}
 		sealed := s.keys.Seal(content, tokenPlace(string(e)))
-		n, err := t.exec("UPDATE kept_token SET generation = generation + 1, sealed = ? WHERE ep = ? AND generation = ?", sealed, ep, tok.Generation)
+		n, err := t.exec("UPDATE kept_token SET generation = kept_token.generation + 1, sealed = ? WHERE ep = ? AND generation = ?", sealed, ep, tok.Generation)
 		if err == nil && n == 0 && tok.Generation == 0 {
-			n, err = t.exec("INSERT OR IGNORE INTO kept_token (ep, generation, sealed) VALUES (?, 1, ?)", ep, sealed)
+			n, err = t.exec("INSERT INTO kept_token (ep, generation, sealed) VALUES (?, 1, ?) ON CONFLICT DO NOTHING", ep, sealed)
 		}
 		if err == nil && n == 0 {
 			return fault.New(fault.Conflict, "token_changed", "Another token was kept, or forgotten, meanwhile.")
@@ -84,7 +84,7 @@ func (t *tx) ForgetToken(app access.ID, id subscription.ID) error {
 		return err
 	}
 	n, err := t.exec(`INSERT INTO kept_token (ep, generation, sealed) SELECT ep, 1, x'' FROM endpoint WHERE ep = ? AND deleted_at IS NULL
-		ON CONFLICT (ep) DO UPDATE SET generation = generation + 1, sealed = x''`, key.ep)
+		ON CONFLICT (ep) DO UPDATE SET generation = kept_token.generation + 1, sealed = x''`, key.ep)
 	if err == nil && n == 0 {
 		return notFound()
 	}

@@ -157,6 +157,9 @@ func (c *conn) Commit() error { return c.do("COMMIT") }
 // Rollback implements db.Conn.
 func (c *conn) Rollback() error { return c.do("ROLLBACK") }
 
+// Room implements db.Conn.
+func (c *conn) Room(string, int64) error { return nil }
+
 // Savepoint implements db.Conn.
 func (c *conn) Savepoint() error { return c.do("SAVEPOINT w") }
 

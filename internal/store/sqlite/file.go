@@ -161,6 +161,12 @@ func fatal(err error) bool {
 // Busy implements db.Database.
 func (d *file) Busy(err error) bool { return sqlite.ErrCode(err).ToPrimary() == sqlite.ResultBusy }
 
+// Lost implements db.Database.
+func (d *file) Lost(error) bool { return false }
+
+// Clash implements db.Database.
+func (d *file) Clash(error) bool { return false }
+
 // Unique implements db.Database.
 func (d *file) Unique(err error) bool {
 	return sqlite.ErrCode(err) == sqlite.ResultConstraintUnique

@@ -1,0 +1,285 @@
+// Package postgres keeps everything in a PostgreSQL database that any number of
+// nodes share. It is the database of many nodes (db.Database): connections,
+// schema, partitions, and word of what other nodes changed.
+//
+// It trusts the server with the disk and refuses one that was told not to wait
+// for it.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/store/db"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// readConns is how many reads of one node can go on at a time.
+const readConns = 4
+
+// minVersion is the oldest server that is supported.
+const minVersion = 150000
+
+// Server is a database on a PostgreSQL server, 15 or newer. It implements
+// db.Opener.
+//
+// Each node holds seven connections: five for statements, which use prepared
+// statements and transactions only, and two that listen. Through PgBouncer in
+// transaction mode the five work with max_prepared_statements above 0 (1.21 or
+// newer); listening does not, and then other nodes' changes are found by the
+// poll, within 2 s.
+type Server struct {
+	URL       string // postgres://…
+	NoMigrate bool   // an old schema is an error
+	Log       *slog.Logger
+}
+
+// server is a database that is open. It implements db.Database.
+type server struct {
+	config  *pgconn.Config
+	log     *slog.Logger
+	writer  *conn
+	readers []db.Conn
+	closed  atomic.Bool
+}
+
+// Open implements db.Opener.
+//
+// Errors, all fault.Unavailable: "database_unreachable"; "database_unsafe" when
+// the server does not wait for its disk; "database_old" when it is older than
+// PostgreSQL 15; "schema_old" with NoMigrate; "schema_new" when a later version
+// of the program made it; "migration_failed"; "store_unreadable".
+func (o Server) Open(ctx context.Context) (_ db.Database, err error) {
+	s, err := o.server()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if err := o.migrate(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.writer.ensure(); err != nil {
+		return nil, unreachable(err)
+	}
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	for range readConns {
+		s.readers = append(s.readers, &conn{s: s})
+	}
+	return s, nil
+}
+
+// server reads the URL.
+func (o Server) server() (*server, error) {
+	cfg, err := pgconn.ParseConfig(o.URL)
+	if err != nil { // its text may show the password
+		return nil, fault.New(fault.Unavailable, "database_url", "The address of the database cannot be read; it is postgres://user:password@host:port/name.")
+	}
+	if cfg.RuntimeParams["application_name"] == "" {
+		cfg.RuntimeParams["application_name"] = "consentwire"
+	}
+	cfg.ConnectTimeout = connectTimeout
+	s := &server{config: cfg, log: o.Log}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.writer = &conn{s: s, write: true}
+	return s, nil
+}
+
+// check refuses a server that is too old or does not keep what it was given.
+func (s *server) check() error {
+	for name, want := range map[string]string{"fsync": "on", "full_page_writes": "on"} {
+		got, err := s.setting(name)
+		if err != nil {
+			return unreachable(err)
+		}
+		if got != want {
+			return fault.New(fault.Unavailable, "database_unsafe", fmt.Sprintf("The database has %s = %s, so what it acknowledges may be lost; set it to %s.", name, got, want))
+		}
+	}
+	if got, err := s.setting("synchronous_commit"); err != nil {
+		return unreachable(err)
+	} else if got == "off" {
+		return fault.New(fault.Unavailable, "database_unsafe", "The database has synchronous_commit = off, so what it acknowledges may be lost; set it to on.")
+	}
+	version, err := s.setting("server_version_num")
+	if err != nil {
+		return unreachable(err)
+	}
+	var n int
+	if _, err := fmt.Sscan(version, &n); err != nil || n < minVersion {
+		return fault.New(fault.Unavailable, "database_old", "The database is older than PostgreSQL 15.")
+	}
+	return nil
+}
+
+func (s *server) setting(name string) (value string, err error) {
+	err = s.writer.Get([]any{&value}, "SELECT current_setting(?)", name)
+	return value, err
+}
+
+func unreachable(err error) error {
+	return fault.Wrap(fault.Unavailable, "database_unreachable", "The database cannot be reached.", secretless(err))
+}
+
+// secretless keeps the connection's address out of an error.
+func secretless(err error) error {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return errors.New("no connection")
+	}
+	return err
+}
+
+// Migrate brings the schema of a database up to date. Its errors are those of
+// Server.Open.
+func Migrate(ctx context.Context, o Server) error {
+	o.NoMigrate = false
+	return o.migrate(ctx)
+}
+
+// migrate brings the schema up to date. One node does it at a time.
+func (o Server) migrate(ctx context.Context) (err error) {
+	cfg, err := pgx.ParseConfig(o.URL)
+	if err != nil {
+		return fault.New(fault.Unavailable, "database_url", "The address of the database cannot be read; it is postgres://user:password@host:port/name.")
+	}
+	cfg.ConnectTimeout = connectTimeout
+	d := stdlib.OpenDB(*cfg)
+	defer func() { err = errors.Join(err, d.Close()) }()
+	if err := d.PingContext(ctx); err != nil {
+		return unreachable(err)
+	}
+	return migrate(ctx, d, o.NoMigrate)
+}
+
+func migrate(ctx context.Context, d *sql.DB, not bool) error {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, d, sub, goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	is, want, err := p.GetVersions(ctx)
+	switch {
+	case err != nil:
+		return fault.Wrap(fault.Unavailable, "store_unreadable", "The schema of the database cannot be read.", err)
+	case is > want:
+		return fault.New(fault.Unavailable, "schema_new",
+			fmt.Sprintf("The store has schema %d, made by a later version of this program, which knows up to %d.", is, want))
+	case is == want:
+		return nil
+	case not:
+		return fault.New(fault.Unavailable, "schema_old",
+			fmt.Sprintf("The store has schema %d and needs %d; run the command migrate first.", is, want))
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fault.Wrap(fault.Unavailable, "migration_failed", "The schema of the store could not be brought up to date.", err)
+	}
+	return nil
+}
+
+// Writer implements db.Database.
+func (s *server) Writer() db.Conn { return s.writer }
+
+// Readers implements db.Database.
+func (s *server) Readers() []db.Conn { return s.readers }
+
+// Shared implements db.Database.
+func (s *server) Shared() bool { return true }
+
+// Fatal implements db.Database: the disk is the server's to look after.
+func (s *server) Fatal(error) bool { return false }
+
+// code returns the SQLSTATE of an error; empty: it is none of the server's.
+func code(err error) string {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
+// Busy implements db.Database: the same may succeed later.
+func (s *server) Busy(err error) bool { return s.Lost(err) }
+
+// Lost implements db.Database.
+func (s *server) Lost(err error) bool {
+	if err == nil {
+		return false
+	}
+	if errors.Is(err, errNotConnected) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) {
+		return true
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	switch c := code(err); {
+	case c == "":
+		return s.writer.c != nil && s.writer.c.IsClosed()
+	default:
+		return c[:2] == "08" || c[:2] == "57" || c[:2] == "53" // connection, operator's intervention, resources
+	}
+}
+
+// Clash implements db.Database.
+func (s *server) Clash(err error) bool {
+	switch code(err) {
+	case "40P01", "40001", "55P03": // deadlock, serialization failure, lock not available
+		return true
+	}
+	return false
+}
+
+// Unique implements db.Database.
+func (s *server) Unique(err error) bool { return code(err) == "23505" }
+
+// Grown implements db.Database.
+func (s *server) Grown(bool) error { return nil }
+
+// Idle implements db.Database.
+func (s *server) Idle() error { return nil }
+
+// Due implements db.Database.
+func (s *server) Due() <-chan time.Time { return nil }
+
+// Again implements db.Database.
+func (s *server) Again() error { return nil }
+
+// Close implements db.Database.
+func (s *server) Close() error {
+	if !s.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	var errs []error
+	for _, c := range s.readers {
+		errs = append(errs, c.(*conn).close())
+	}
+	return errors.Join(append(errs, s.writer.close())...)
+}
