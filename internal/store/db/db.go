@@ -57,6 +57,13 @@ type Database interface {
 	Due() <-chan time.Time
 	Again() error
 
+	// Tell tells the other processes what a commit touched; it returns at once.
+	// Hear sets what is called with that: of the others only, one after the
+	// other. nil: something may have been missed. It is called once, before the
+	// first commit. What is told may be lost.
+	Tell(change []byte)
+	Hear(fn func(change []byte))
+
 	// Close closes the connections and gives the locks back. Idempotent.
 	Close() error
 }

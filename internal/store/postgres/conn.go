@@ -23,6 +23,7 @@ import (
 const (
 	connectTimeout   = 5 * time.Second
 	statementTimeout = 60 * time.Second
+	connectPause     = 250 * time.Millisecond // after a connection failed
 )
 
 // conn is one connection with its prepared statements. It implements db.Conn.
@@ -31,8 +32,8 @@ const (
 // the server's restarts.
 type conn struct {
 	s     *server
-	write bool
 	c     *pgconn.PgConn // nil: not connected
+	later time.Time      // before that no connection is tried
 	stmts map[string]*statement
 	rooms map[partition]bool // that are there
 	fresh []partition        // of these, those that this transaction made
@@ -64,8 +65,12 @@ func (c *conn) ensure() error {
 	if c.s.closed.Load() {
 		return errNotConnected
 	}
+	if time.Now().Before(c.later) {
+		return errNotConnected
+	}
 	p, err := c.s.connect(context.Background())
 	if err != nil {
+		c.later = time.Now().Add(connectPause)
 		return err
 	}
 	c.c, c.stmts = p, make(map[string]*statement)
@@ -485,7 +490,9 @@ func (c *conn) make(p partition) (made bool, err error) {
 	if err := c.do("SELECT pg_advisory_xact_lock(hashtext('consentwire partition'))"); err != nil {
 		return false, err
 	}
-	if err := c.Get([]any{&there}, "SELECT to_regclass(?) IS NOT NULL", p.String()); err != nil || there {
+	// Not by to_regclass, which may not have heard yet of what others committed.
+	if err := c.Get([]any{&there}, `SELECT EXISTS (SELECT 1 FROM pg_class
+		WHERE relname = ? AND relnamespace = current_schema()::regnamespace)`, p.String()); err != nil || there {
 		return false, err
 	}
 	return true, c.do(fmt.Sprintf(`CREATE TABLE %[1]s (LIKE %[2]s INCLUDING DEFAULTS INCLUDING CONSTRAINTS);

@@ -57,6 +57,9 @@ type server struct {
 	writer  *conn
 	readers []db.Conn
 	closed  atomic.Bool
+	*news
+
+	madeUpto int64 // the day from which partitions ahead are to be looked for again
 }
 
 // Open implements db.Opener.
@@ -104,7 +107,8 @@ func (o Server) server() (*server, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.writer = &conn{s: s, write: true}
+	s.writer = &conn{s: s}
+	s.news = newNews(s)
 	return s, nil
 }
 
@@ -263,9 +267,6 @@ func (s *server) Unique(err error) bool { return code(err) == "23505" }
 // Grown implements db.Database.
 func (s *server) Grown(bool) error { return nil }
 
-// Idle implements db.Database.
-func (s *server) Idle() error { return nil }
-
 // Due implements db.Database.
 func (s *server) Due() <-chan time.Time { return nil }
 
@@ -277,6 +278,7 @@ func (s *server) Close() error {
 	if !s.closed.CompareAndSwap(false, true) {
 		return nil
 	}
+	s.news.close()
 	var errs []error
 	for _, c := range s.readers {
 		errs = append(errs, c.(*conn).close())

@@ -46,6 +46,8 @@ const (
 type write struct {
 	fn    func(*tx) error
 	state atomic.Int32
+	tries int         // that came to nothing because another transaction was in the way
+	wants []access.ID // applications that it asked for then, in order
 	done  chan error
 }
 
@@ -112,6 +114,23 @@ func storeFailed() error {
 		"A write to the disk failed, so nothing more is written until the server is restarted.")
 }
 
+// unreachable is what a write is answered of which nothing was done.
+func unreachable() error {
+	return &fault.Error{
+		Kind: fault.Unavailable, Code: "database_unreachable", RetryAfter: time.Second,
+		Msg: "The database cannot be reached; nothing was done. Try again in a moment.",
+	}
+}
+
+// unknown is what a write is answered whose end was not heard of.
+func unknown() error {
+	return &fault.Error{
+		Kind: fault.Unavailable, Code: "outcome_unknown", RetryAfter: time.Second,
+		Msg: "The connection to the database was lost while the change was being made durable; whether it was is unknown. " +
+			"Look before you try again, or repeat it with its Idempotency-Key.",
+	}
+}
+
 // committer carries out the writes, group by group. It runs on one goroutine.
 type committer struct {
 	s     *Store
@@ -122,6 +141,7 @@ type committer struct {
 	next        int
 	done        []finished // of the open group
 	open        bool       // a transaction is
+	full        bool       // the group takes no more
 
 	sum   touched // of the group
 	types map[event.Type]int
@@ -177,9 +197,12 @@ func (k *committer) more() bool {
 
 // group runs what waits in one transaction, as much as fits, and commits it.
 func (k *committer) group() {
-	k.c.rows, k.c.bytes = 0, 0
-	for k.more() && k.c.rows < groupRows && k.c.bytes < groupBytes {
+	k.c.rows, k.c.bytes, k.full = 0, 0, false
+	for k.more() && !k.full && k.c.rows < groupRows && k.c.bytes < groupBytes {
 		w := k.list[k.next]
+		if len(w.wants) > 0 && len(k.done) > 0 {
+			break // it has a group of its own
+		}
 		k.next++
 		if !w.state.CompareAndSwap(waiting, taken) {
 			continue
@@ -203,13 +226,24 @@ func (k *committer) run(w *write) {
 		f.err = err
 		return
 	}
+	k.c.lost, k.c.clash = nil, nil
 	t := &tx{reader: reader{conn: k.c, s: k.s, small: &k.small}}
-	err := k.call(t, w.fn)
+	err := k.inOrder(t, w)
+	if err == nil {
+		err = k.call(t, w.fn)
+	}
 	if err != nil && k.s.db.Fatal(err) && k.c.fatal == nil {
 		k.c.fatal = err
 	}
 	if k.c.fatal != nil {
 		k.fail(k.c.fatal)
+		return
+	}
+	if k.c.lost != nil {
+		k.abort()
+		return
+	}
+	if k.c.clash != nil && k.again(w, alone) {
 		return
 	}
 	if err == nil {
@@ -230,7 +264,12 @@ func (k *committer) run(w *write) {
 			err = k.c.RollbackTo()
 		}
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+	case k.s.db.Lost(err):
+		k.c.lost = err
+		k.abort()
+	default:
 		k.fail(fmt.Errorf("end a write: %w", err))
 	}
 }
@@ -238,11 +277,17 @@ func (k *committer) run(w *write) {
 // mark opens the group, or sets a savepoint in it.
 func (k *committer) mark(alone bool) error {
 	if !alone {
-		if err := k.c.Savepoint(); err != nil {
-			k.fail(fmt.Errorf("savepoint: %w", err))
-			return storeFailed()
+		err := k.c.Savepoint()
+		switch {
+		case err == nil:
+			return nil
+		case k.s.db.Lost(err):
+			k.c.lost = err
+			k.abort()
+			return unreachable()
 		}
-		return nil
+		k.fail(fmt.Errorf("savepoint: %w", err))
+		return storeFailed()
 	}
 	err := k.c.Begin(true)
 	if err == nil {
@@ -252,11 +297,86 @@ func (k *committer) mark(alone bool) error {
 		}
 		return nil
 	}
-	if k.s.db.Busy(err) {
+	switch {
+	case k.s.db.Lost(err):
+		return unreachable()
+	case k.s.db.Busy(err):
 		return busy()
 	}
 	k.fail(fmt.Errorf("begin: %w", err))
 	return storeFailed()
+}
+
+// abort ends the open group because the database cannot be reached: it has undone
+// all of it.
+func (k *committer) abort() {
+	k.s.log.Warn("the database cannot be reached", "error", k.c.lost.Error())
+	for i := range k.done {
+		if k.done[i].err == nil {
+			k.done[i].err = unreachable()
+		}
+	}
+	_ = k.c.Rollback() // there may be nobody to tell
+	k.open, k.full, k.sum = false, true, touched{}
+	k.c.lost, k.c.clash = nil, nil
+	k.small.forget()
+}
+
+// inOrder locks what a write asked for when it was tried before.
+func (k *committer) inOrder(t *tx, w *write) error {
+	k.small.wanted = k.small.wanted[:0]
+	if len(w.wants) == 0 {
+		return nil
+	}
+	k.full, k.small.inOrder = true, true
+	defer func() { k.small.inOrder = false }()
+	for _, app := range w.wants {
+		if _, err := t.app(app); err != nil && !isNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxTries is how often a write is tried that another transaction is in the way
+// of.
+const maxTries = 8
+
+// again puts the write that is being carried out back to the head of the queue,
+// for a group of its own; false: it was tried often enough, and fails.
+func (k *committer) again(w *write, alone bool) bool {
+	k.c.clash = nil
+	if w.tries++; w.tries >= maxTries {
+		return false
+	}
+	k.done = k.done[:len(k.done)-1]
+	k.full = true
+	w.wants = unique(append(w.wants, k.small.wanted...))
+	var err error
+	if alone {
+		k.open = false
+		err = k.c.Rollback()
+	} else {
+		err = k.c.RollbackTo()
+	}
+	if alone {
+		k.small.forget()
+	} else {
+		k.small.undo()
+	}
+	if err != nil {
+		if k.s.db.Lost(err) {
+			k.c.lost = err
+			k.abort()
+		} else {
+			k.fail(fmt.Errorf("undo a write: %w", err))
+			w.done <- storeFailed()
+			return true
+		}
+	}
+	k.next--
+	w.state.Store(waiting)
+	return true
 }
 
 // call runs fn and makes an error of its panic.
@@ -282,9 +402,12 @@ func (k *committer) end() {
 		if k.s.onCommit != nil {
 			k.s.onCommit(rows, time.Since(begin), err)
 		}
-		if err != nil { // the group's fate is unknown, so nobody is told that it holds
+		switch {
+		case err != nil && k.s.db.Shared():
+			k.uncertain(err)
+		case err != nil: // the group's fate is unknown, so nobody is told that it holds
 			k.fail(fmt.Errorf("commit: %w", err))
-		} else {
+		default:
 			k.open = false
 			if erased = len(k.sum.erased) > 0; erased {
 				k.s.tails.clear() // a reader may have come in between
@@ -297,6 +420,23 @@ func (k *committer) end() {
 	}
 	k.reset()
 	k.upkeep(func() error { return k.s.db.Grown(erased) })
+}
+
+// uncertain ends a group whose commit was not confirmed: it may be durable or
+// undone. Whoever watches looks for himself.
+func (k *committer) uncertain(err error) {
+	k.s.log.Warn("a commit was not confirmed by the database", "error", err.Error())
+	for i := range k.done {
+		if k.done[i].err == nil {
+			k.done[i].err = unknown()
+		}
+	}
+	_ = k.c.Rollback() // there may be nobody to tell
+	k.open = false
+	k.c.lost, k.c.clash = nil, nil
+	k.small.forget()
+	k.s.tails.clear()
+	k.tell()
 }
 
 // upkeep lets the database look after itself.
@@ -329,9 +469,17 @@ func (k *committer) tell() {
 	if len(c.Applications) == 0 && len(c.Endpoints) == 0 && c.Deadline.IsZero() && len(c.Erased) == 0 {
 		return
 	}
-	k.s.watchMu.Lock()
-	watchers := k.s.watchers
-	k.s.watchMu.Unlock()
+	k.s.watched(c)
+	if k.s.db.Shared() {
+		k.s.db.Tell(encodeChange(c))
+	}
+}
+
+// watched tells the watchers.
+func (s *Store) watched(c store.Change) {
+	s.watchMu.Lock()
+	watchers := s.watchers
+	s.watchMu.Unlock()
 	for _, fn := range watchers {
 		fn(c)
 	}

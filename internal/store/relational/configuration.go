@@ -176,6 +176,9 @@ func (s *Store) Catalogue(ctx context.Context, app access.ID) (c *permission.Cat
 
 // Catalogue implements store.Tx.
 func (t *tx) Catalogue(app access.ID) (*permission.Catalogue, error) {
+	if _, err := t.app(app); err != nil {
+		return nil, err
+	}
 	return t.catalogue(app, t.configured)
 }
 

@@ -80,6 +80,8 @@ type conn struct {
 	db          db.Database
 	rows, bytes int
 	fatal       error // the first after which nothing is known of the disk
+	lost        error // the first that says that the database cannot be reached
+	clash       error // the last that says that another transaction was in the way
 }
 
 // exec runs a statement and returns how many rows it changed.
@@ -141,8 +143,13 @@ func (c *conn) get(dst []any, query string, args ...any) error {
 
 // note keeps an error that means the disk can no longer be trusted.
 func (c *conn) note(err error) {
-	if c.fatal == nil && c.db.Fatal(err) {
+	switch {
+	case c.fatal == nil && c.db.Fatal(err):
 		c.fatal = err
+	case c.lost == nil && c.db.Lost(err):
+		c.lost = err
+	case c.db.Clash(err):
+		c.clash = err
 	}
 }
 
@@ -243,6 +250,9 @@ type smallKeys struct {
 	eps   map[delivery.Endpoint]epKey
 	feeds map[feedKey]bool
 
+	locks   map[int64]struct{} // applications that this group has locked, where others write
+	wanted  []access.ID        // those that the write asked for
+	inOrder bool               // it asks for them in order, and so may wait for each
 	heads   map[int64]*heads
 	erasing map[int64]*erasing // by application; nil: not read yet
 	tombs   bool               // somebody was ever erased; known once erasing was read
@@ -262,6 +272,7 @@ const maxSmallKeys = 1 << 16
 
 func (k *smallKeys) forget() {
 	k.apps, k.eps, k.feeds = make(map[access.ID]int64), make(map[delivery.Endpoint]epKey), make(map[feedKey]bool)
+	k.locks = make(map[int64]struct{})
 	k.undo()
 }
 
@@ -276,13 +287,13 @@ func (r *reader) app(id access.ID) (int64, error) {
 		}
 	}
 	var key int64
-	query := "SELECT app FROM application WHERE app_id = ?"
 	if r.small != nil && r.s.db.Shared() {
-		query += " FOR UPDATE" // from here on no other process writes what is the application's
+		r.small.wanted = append(r.small.wanted, id)
 	}
-	if err := r.get([]any{&key}, query, string(id)); err != nil {
+	if err := r.get([]any{&key}, "SELECT app FROM application WHERE app_id = ?"+r.locking(), string(id)); err != nil {
 		return 0, err
 	}
+	r.locked(key)
 	if r.small != nil {
 		if len(r.small.apps) >= maxSmallKeys {
 			clear(r.small.apps)
@@ -290,6 +301,48 @@ func (r *reader) app(id access.ID) (int64, error) {
 		r.small.apps[id] = key
 	}
 	return key, nil
+}
+
+// locking is what ends a statement that reads an application's row in a
+// transaction that writes: from then on no other process writes what is the
+// application's. The second of a transaction is not waited for, for somebody may
+// hold it who waits for the first; the write is tried again then, and locks all
+// that it asked for in order.
+func (r *reader) locking() string {
+	switch {
+	case r.small == nil || !r.s.db.Shared():
+		return ""
+	case len(r.small.locks) > 0 && !r.small.inOrder:
+		return " FOR UPDATE NOWAIT"
+	}
+	return " FOR UPDATE"
+}
+
+// locked notes that an application is. What was read of it before may have
+// changed until then.
+func (r *reader) locked(app int64) {
+	if r.small == nil || !r.s.db.Shared() {
+		return
+	}
+	r.small.locks[app] = struct{}{}
+	delete(r.small.heads, app)
+	r.small.erasing = nil
+}
+
+// lock locks an application by its key, unless it is.
+func (r *reader) lock(app int64) error {
+	if r.small == nil || !r.s.db.Shared() {
+		return nil
+	}
+	if _, ok := r.small.locks[app]; ok {
+		return nil
+	}
+	var key int64
+	if err := r.get([]any{&key}, "SELECT app FROM application WHERE app = ?"+r.locking(), app); err != nil {
+		return err
+	}
+	r.locked(app)
+	return nil
 }
 
 // ep returns the integer keys of an endpoint, deleted ones included;

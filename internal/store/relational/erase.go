@@ -527,6 +527,12 @@ func (t *tx) toldErased(app int64, p *delivery.Progress, cursor event.Seq) error
 	if len(touched) == 0 {
 		return nil
 	}
+	if err := t.lock(app); err != nil { // two nodes may end the last two of them
+		return err
+	}
+	if all, err = t.erasures(app); err != nil || all == nil {
+		return err
+	}
 	return t.endErasures(app, slices.Collect(maps.Keys(touched))...)
 }
 

@@ -102,7 +102,16 @@ func (r *reader) confirmation(hash [32]byte) (store.Confirmation, error) {
 }
 
 // Confirmation implements store.Tx.
-func (t *tx) Confirmation(hash [32]byte) (store.Confirmation, error) { return t.confirmation(hash) }
+func (t *tx) Confirmation(hash [32]byte) (store.Confirmation, error) {
+	c, err := t.confirmation(hash)
+	if err != nil || !t.s.db.Shared() {
+		return c, err
+	}
+	if _, err := t.app(c.Application); err != nil {
+		return c, err
+	}
+	return t.confirmation(hash) // as it is now that nobody else can answer it
+}
 
 // Confirmation implements store.Reader.
 func (s *Store) Confirmation(ctx context.Context, hash [32]byte) (c store.Confirmation, err error) {

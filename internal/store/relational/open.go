@@ -42,6 +42,10 @@ func Open(ctx context.Context, from db.Opener, o Options) (_ *Store, err error) 
 	for _, c := range readers {
 		s.readers <- &conn{Conn: c, db: s.db}
 	}
+	if s.db.Shared() {
+		s.db.Hear(s.hear)
+		go s.poll()
+	}
 	go s.commit()
 	return s, nil
 }

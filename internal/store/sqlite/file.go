@@ -167,6 +167,12 @@ func (d *file) Lost(error) bool { return false }
 // Clash implements db.Database.
 func (d *file) Clash(error) bool { return false }
 
+// Tell implements db.Database: there is nobody else.
+func (d *file) Tell([]byte) {}
+
+// Hear implements db.Database.
+func (d *file) Hear(func([]byte)) {}
+
 // Unique implements db.Database.
 func (d *file) Unique(err error) bool {
 	return sqlite.ErrCode(err) == sqlite.ResultConstraintUnique

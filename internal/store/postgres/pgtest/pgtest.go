@@ -30,7 +30,8 @@ type Cluster struct {
 	who  *syscall.Credential // nil: ourselves
 	n    atomic.Int64
 
-	watch io.Closer // ends the watchdog, and with it the cluster
+	watch    io.Closer // ends the watchdog, and with it the cluster
+	guardian *exec.Cmd // the watchdog
 }
 
 var shared struct {
@@ -57,7 +58,7 @@ func Own(t testing.TB) *Cluster {
 	if err != nil {
 		t.Fatalf("PostgreSQL: %v (install the package postgresql)", err)
 	}
-	t.Cleanup(func() { _ = c.watch.Close() })
+	t.Cleanup(func() { _ = c.end() }) // its status is the last command's
 	return c
 }
 
@@ -98,10 +99,10 @@ func start() (c *Cluster, err error) {
 	}
 	data := filepath.Join(c.dir, "data")
 	if err := c.run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions"); err != nil {
-		return nil, errors.Join(err, c.watch.Close())
+		return nil, errors.Join(err, c.end())
 	}
 	if c.port, err = freePort(); err != nil {
-		return nil, errors.Join(err, c.watch.Close())
+		return nil, errors.Join(err, c.end())
 	}
 	conf := fmt.Sprintf("listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = '%s'\nmax_connections = 300\nshared_buffers = 128MB\nlog_min_messages = fatal\n", c.port, c.dir)
 	f, err := os.OpenFile(filepath.Join(data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0) // #nosec G304 -- a fixed name in our own folder
@@ -113,7 +114,7 @@ func start() (c *Cluster, err error) {
 		err = c.Start()
 	}
 	if err != nil {
-		return nil, errors.Join(err, c.watch.Close())
+		return nil, errors.Join(err, c.end())
 	}
 	return c, nil
 }
@@ -151,10 +152,12 @@ cd / && rm -rf "$1"`
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	c.watch = in
-	go func() { _ = cmd.Wait() }()
+	c.watch, c.guardian = in, cmd
 	return nil
 }
+
+// end ends the cluster and waits until its folder is gone.
+func (c *Cluster) end() error { return errors.Join(c.watch.Close(), c.guardian.Wait()) }
 
 // run runs one of the server's programs.
 func (c *Cluster) run(name string, args ...string) error {
