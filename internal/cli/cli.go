@@ -10,11 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 
 	"github.com/consentwire/consentwire/internal/config"
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/secret"
+	"github.com/consentwire/consentwire/internal/store/db"
+	"github.com/consentwire/consentwire/internal/store/postgres"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 )
 
@@ -106,7 +109,18 @@ func storeSetting(cfg config.Config, err error) string {
 	if strings.HasPrefix(fault.CodeOf(err), "master_key") {
 		return cfg.MasterKeySetting()
 	}
+	if cfg.Database.IsSet() {
+		return "CONSENTWIRE_DATABASE"
+	}
 	return "CONSENTWIRE_DATA_DIR"
+}
+
+// opener returns what opens the database that the settings name.
+func opener(cfg config.Config, l *slog.Logger) db.Opener {
+	if cfg.Database.IsSet() {
+		return postgres.Server{URL: cfg.Database.Reveal(), NoMigrate: cfg.NoMigrate, Log: l}
+	}
+	return sqlite.File{Dir: cfg.DataDir, NoMigrate: cfg.NoMigrate, Log: l}
 }
 
 // keys are the two secrets that a server starts with.
@@ -142,6 +156,9 @@ func ensureKeys(ctx context.Context, cfg config.Config) (keys, error) {
 		if admin, err = config.EnsureAdminToken(cfg.DataDir); err != nil {
 			return k, about("CONSENTWIRE_ADMIN_TOKEN", err)
 		}
+		if cfg.Database.IsSet() {
+			warn("the operator's bearer is that of this node's data folder; give all nodes the same by CONSENTWIRE_ADMIN_TOKEN")
+		}
 	}
 	note(admin)
 	k.admin = admin.Value
@@ -156,6 +173,12 @@ func ensureKeys(ctx context.Context, cfg config.Config) (keys, error) {
 
 // migrate brings the schema up to date.
 func migrate(ctx context.Context, cfg config.Config) error {
+	if cfg.Database.IsSet() {
+		if err := postgres.Migrate(ctx, postgres.Server{URL: cfg.Database.Reveal()}); err != nil {
+			return about(storeSetting(cfg, err), err)
+		}
+		return nil
+	}
 	if _, err := config.EnsureDataDir(cfg.DataDir); err != nil {
 		return about("CONSENTWIRE_DATA_DIR", err)
 	}

@@ -84,7 +84,11 @@ func TestMain_saysWhatStopsAStart(t *testing.T) {
 		{"a secret as a flag", nil, []string{"serve", "--admin-token=x"}, exitUsage, []string{"CONSENTWIRE_ADMIN_TOKEN"}},
 		{"an unknown setting", []string{"CONSENTWIRE_LISTN=x"}, []string{"serve"}, exitFailed, []string{"CONSENTWIRE_LISTN"}},
 		{"a malformed setting", []string{"CONSENTWIRE_ATTEMPT_TIMEOUT=soon"}, []string{"serve"}, exitFailed, []string{"CONSENTWIRE_ATTEMPT_TIMEOUT", "60m"}},
-		{"PostgreSQL", []string{"CONSENTWIRE_DATABASE=postgres://hunter2@x/y"}, []string{"serve"}, exitFailed, []string{"CONSENTWIRE_DATABASE", "PostgreSQL"}},
+		{"a database without a master key", []string{"CONSENTWIRE_DATABASE=postgres://hunter2@x/y", "CONSENTWIRE_DATA_DIR=" + t.TempDir()}, []string{"serve"}, exitFailed,
+			[]string{"CONSENTWIRE_MASTER_KEY", "database"}},
+		{"a database that is not there", []string{
+			"CONSENTWIRE_DATABASE=postgres://hunter2:hunter2@127.0.0.1:1/y", "CONSENTWIRE_DATA_DIR=" + t.TempDir(), "CONSENTWIRE_MASTER_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		}, []string{"serve"}, exitFailed, []string{"CONSENTWIRE_DATABASE", "cannot be reached"}},
 		{"an address in use", []string{"CONSENTWIRE_LISTEN=" + taken.Addr().String(), "CONSENTWIRE_DATA_DIR=" + t.TempDir()}, []string{"serve"}, exitFailed,
 			[]string{"CONSENTWIRE_LISTEN", taken.Addr().String(), "in use"}},
 		{"an address in use, for a newcomer who asked for it", []string{"CONSENTWIRE_LISTEN=" + taken.Addr().String()}, []string{"dev"}, exitFailed,

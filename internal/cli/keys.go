@@ -37,6 +37,10 @@ func masterKeys(ctx context.Context, cfg config.Config) (config.Key, error) {
 	if err != nil || given.IsSet() {
 		return config.Key{Value: given}, err
 	}
+	if cfg.Database.IsSet() {
+		return config.Key{}, about("CONSENTWIRE_MASTER_KEY", fault.New(fault.Unavailable, "master_key_missing",
+			"With a database the master key must be given, the same to every node: 32 bytes in base 64, e.g. from openssl rand -base64 32."))
+	}
 	k, err := config.LoadMasterKey(cfg.DataDir)
 	if fault.CodeOf(err) != "key_missing" {
 		return k, about(cfg.MasterKeySetting(), err)
@@ -121,18 +125,20 @@ func rotateKeys(ctx context.Context, cfg config.Config, stdout, stderr io.Writer
 }
 
 func rotate(ctx context.Context, cfg config.Config, l *slog.Logger) (r app.KeyReport, err error) {
-	server, certificate, err := runningServer(cfg.DataDir)
-	if err != nil {
-		return r, err
-	}
-	if server != "" {
-		return askToRotate(ctx, cfg, server, certificate)
+	if !cfg.Database.IsSet() {
+		server, certificate, err := runningServer(cfg.DataDir)
+		if err != nil {
+			return r, err
+		}
+		if server != "" {
+			return askToRotate(ctx, cfg, server, certificate)
+		}
+		if _, err := os.Stat(filepath.Join(cfg.DataDir, sqlite.FileName)); err != nil {
+			return r, about("CONSENTWIRE_DATA_DIR", fault.Wrap(fault.Unavailable, "store_missing", "There is no store in the data folder.", err))
+		}
 	}
 	for _, w := range cfg.Warnings {
 		l.Warn(w)
-	}
-	if _, err := os.Stat(filepath.Join(cfg.DataDir, sqlite.FileName)); err != nil {
-		return r, about("CONSENTWIRE_DATA_DIR", fault.Wrap(fault.Unavailable, "store_missing", "There is no store in the data folder.", err))
 	}
 	k, err := masterKeys(ctx, cfg)
 	if err != nil {
@@ -142,7 +148,7 @@ func rotate(ctx context.Context, cfg config.Config, l *slog.Logger) (r app.KeyRe
 	if err != nil {
 		return r, about(cfg.MasterKeySetting(), err)
 	}
-	s, err := relational.Open(ctx, sqlite.File{Dir: cfg.DataDir, NoMigrate: cfg.NoMigrate, Log: l}, relational.Options{Keys: ring, Log: l})
+	s, err := relational.Open(ctx, opener(cfg, l), relational.Options{Keys: ring, Log: l})
 	if err != nil {
 		return r, about(storeSetting(cfg, err), err)
 	}

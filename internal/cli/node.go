@@ -28,7 +28,6 @@ import (
 	"github.com/consentwire/consentwire/internal/smtp"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/relational"
-	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/internal/sweep"
 	"github.com/consentwire/consentwire/internal/telemetry"
@@ -93,8 +92,7 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 			err = errors.Join(err, n.close())
 		}
 	}()
-	file := sqlite.File{Dir: cfg.DataDir, NoMigrate: cfg.NoMigrate, Log: l}
-	n.store, err = relational.Open(ctx, file, relational.Options{
+	n.store, err = relational.Open(ctx, opener(cfg, l), relational.Options{
 		Keys: k.ring, Log: l,
 		OnCommit: metrics.Commit,
 		OnEvent:  func(t event.Type, count int) { metrics.Event(string(t), count) },
@@ -105,8 +103,10 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 	if n.listener, err = listen(cfg.Listen); err != nil {
 		return nil, err
 	}
-	if n.address, err = publishAddress(cfg, n.listener.Addr()); err != nil {
-		return nil, err
+	if !cfg.Database.IsSet() { // with one, other nodes may have the same folder
+		if n.address, err = publishAddress(cfg, n.listener.Addr()); err != nil {
+			return nil, err
+		}
 	}
 	n.url = cfg.BaseURL(n.listener.Addr())
 	publicURL := func() string { return n.url }

@@ -60,7 +60,7 @@ func (c *checker) config(cmd Command, s settings, noMigrate toggle) (Config, err
 		DataDir:     c.dataDir(cmd, "data-dir", s.DataDir),
 	}
 	c.pair(s.TLSCertFile, s.TLSKeyFile)
-	c.database("database", s.Database)
+	out.Database = c.database(cmd, "database", s.Database)
 	out.AdminToken = c.secret("admin-token", s.AdminTokenFile, checkAdminToken)
 	out.MasterKeyFile = s.MasterKeyFile
 	out.MasterKeyCommand, out.commandEnviron = c.keyCommand("master-key-command", s)
@@ -186,15 +186,21 @@ func (c *checker) dataDir(cmd Command, flag, s string) string {
 
 // database refuses what would otherwise be ignored: the data of a cluster
 // must not go into a local file.
-func (c *checker) database(flag, s string) {
-	scheme, _, isURL := strings.Cut(strings.ToLower(s), "://")
-	switch {
-	case s == "" || s == "embedded":
-	case isURL && (scheme == "postgres" || scheme == "postgresql"):
-		c.fail(flag, "names PostgreSQL, which this version cannot use yet; leave it out for the embedded store")
-	default:
-		c.fail(flag, "must be embedded")
+// database returns the address of a database; unset: the embedded store. Its
+// password never gets into an error.
+func (c *checker) database(cmd Command, flag, s string) secret.Value {
+	if s == "" || s == "embedded" {
+		return secret.Value{}
 	}
+	scheme, _, _ := strings.Cut(strings.ToLower(s), "://")
+	u, err := url.Parse(s)
+	switch {
+	case scheme != "postgres" && scheme != "postgresql", err != nil, u.Host == "" && u.RawQuery == "":
+		c.fail(flag, "must be embedded, or postgres://user:password@host:port/name")
+	case cmd == Dev:
+		c.fail(flag, "must be embedded for dev; serve takes a database")
+	}
+	return secret.New(s)
 }
 
 // secret returns the content of a secret, from its variable or its file, or
@@ -248,7 +254,7 @@ func (c *checker) keyCommand(flag string, s settings) (command string, environ [
 	environ = []string{}
 	for _, e := range c.environ {
 		name, _, _ := strings.Cut(e, "=")
-		if name != variable("admin-token") && name != variable("master-key") {
+		if name != variable("admin-token") && name != variable("master-key") && name != variable("database") {
 			environ = append(environ, e)
 		}
 	}

@@ -44,6 +44,8 @@ type Config struct {
 	DataDir     string // empty only for Dev: a temporary folder
 	NoMigrate   bool   // Serve and RotateKeys only: do not touch the schema
 
+	Database secret.Value // URL of a PostgreSQL database; unset: the embedded store
+
 	AdminToken secret.Value // unset: EnsureAdminToken
 
 	// MasterKey, MasterKeyFile and MasterKeyCommand tell where the master keys

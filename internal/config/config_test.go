@@ -248,8 +248,8 @@ func TestParse_refuses(t *testing.T) {
 		{"a public URL with a zone", []string{"--public-url=https://[fe80::1%25eth0]"}, nil, "setting_malformed", "--public-url"},
 
 		{"an empty data folder", nil, []string{"CONSENTWIRE_DATA_DIR="}, "setting_malformed", "CONSENTWIRE_DATA_DIR"},
-		{"PostgreSQL, which is not there yet", nil, []string{"CONSENTWIRE_DATABASE=postgres://u:hunter2@h/db"}, "setting_malformed", "CONSENTWIRE_DATABASE names PostgreSQL"},
-		{"PostgreSQL by its other name", []string{"--database=PostgreSQL://u:hunter2@h/db"}, nil, "setting_malformed", "--database names PostgreSQL"},
+		{"a database without a host", nil, []string{"CONSENTWIRE_DATABASE=postgres://"}, "setting_malformed", "CONSENTWIRE_DATABASE must be"},
+		{"an address that is none", []string{"--database=postgres://u:hunter2@h:port/db"}, nil, "setting_malformed", "--database must be"},
 		{"another database", []string{"--database=mysql://u:hunter2@h/db"}, nil, "setting_malformed", "--database"},
 
 		{"a short token", nil, []string{"CONSENTWIRE_ADMIN_TOKEN=hunter2"}, "setting_malformed", "CONSENTWIRE_ADMIN_TOKEN"},

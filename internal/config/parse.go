@@ -23,7 +23,7 @@ type settings struct {
 	TLSKeyFile            string `name:"tls-key-file" placeholder:"FILE" help:"Private key (PEM) of the certificate. Default: none."`
 	PublicURL             string `name:"public-url" placeholder:"URL" help:"How the world reaches us, e.g. https://consent.example. Default: from --listen."`
 	DataDir               string `placeholder:"DIR" help:"Folder of the embedded store and the generated keys, made with mode 0700. Default: ./consentwire-data; for dev a temporary one."`
-	Database              string `default:"embedded" placeholder:"NAME" help:"Where the data is: embedded, in the data folder."`
+	Database              string `default:"embedded" placeholder:"URL" help:"Where the data is: embedded, in the data folder, or postgres://user:password@host:port/name, which several nodes may share; a password belongs into the variable, not into the flag."`
 	AdminTokenFile        string `placeholder:"FILE" help:"File that holds the operator's bearer, at least 32 characters. Default: generated into the data folder."`
 	MasterKeyFile         string `placeholder:"FILE" help:"File that holds the master keys that seal secrets: a comma-separated list, each 32 bytes in base 64; the first seals, all open. Default: generated into the data folder."`
 	MasterKeyCommand      string `placeholder:"COMMAND" help:"Command whose output is the list of master keys, e.g. of a key service; run by /bin/sh at the start and at each keys rotate, for at most 30s, with at most 64 KiB of output. Default: none."`
@@ -61,7 +61,7 @@ const secretsHelp = `Each flag is also an environment variable: --data-dir is CO
 
 CONSENTWIRE_ADMIN_TOKEN is the bearer of the operator's calls, at least 32 characters. Default: generated into the data folder, mode 0600.
 
-CONSENTWIRE_MASTER_KEY seals secrets at rest: a comma-separated list of keys, each 32 bytes in base 64; the first seals, all open. At most one of it, --master-key-file and --master-key-command may be given. Default: generated into the data folder, mode 0600.`
+CONSENTWIRE_MASTER_KEY seals secrets at rest: a comma-separated list of keys, each 32 bytes in base 64; the first seals, all open. At most one of it, --master-key-file and --master-key-command may be given. Default: generated into the data folder, mode 0600; with a database one of them must be given, the same for every node.`
 
 // Help adds what is no flag to the command's help.
 func (devCommand) Help() string { return secretsHelp }
