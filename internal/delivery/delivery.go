@@ -56,6 +56,22 @@ type Lease struct {
 	Epoch    int64
 }
 
+// LeaseTime is how long a lease holds where several nodes share a store, from
+// the moment when it was asked for. BeatTime is how often a node renews its own.
+// Source: DESIGN 3.8.
+const (
+	LeaseTime = 15 * time.Second
+	BeatTime  = 5 * time.Second
+)
+
+// Beat is what a node learns when it says that it lives.
+type Beat struct {
+	Self  string   // its own ID
+	Nodes []string // those that live, itself included, in order
+	// Held are the endpoints of which it holds the lease.
+	Held map[Endpoint]bool
+}
+
 // Item is one event to be told to one endpoint.
 type Item struct {
 	Seq      event.Seq

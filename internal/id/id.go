@@ -35,6 +35,7 @@ const (
 	Mail         = "eml" // a mail that is asked for
 	Sender       = "mls" // what sends an application's mails
 	Link         = "lnk" // a group of linked citizens
+	Node         = "nod" // a process that serves
 )
 
 // Encoding is Crockford's base 32 in lower case, without padding: no letter

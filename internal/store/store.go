@@ -613,8 +613,20 @@ type Engine interface {
 	// deleted.
 	Config(ctx context.Context, e delivery.Endpoint) (subscription.Endpoint, error)
 	// Open takes the lease of an endpoint with a new epoch and tells where it
-	// stands. fault.Conflict "not_active" when it may not be sent to.
+	// stands. Where several nodes share the store the lease lasts for
+	// delivery.LeaseTime, by the backend's clock, and then goes to whoever asks.
+	//
+	// Errors, both fault.Conflict: "not_active" when it may not be sent to;
+	// "lease_taken" when another node has it.
 	Open(ctx context.Context, e delivery.Endpoint) (delivery.Position, error)
+	// Beat says that this node lives, renews its leases for delivery.LeaseTime, and
+	// tells who else lives. A node that has not said so for that long does not
+	// count. Of an embedded store there is one node, which holds everything.
+	Beat(ctx context.Context) (delivery.Beat, error)
+	// Release gives leases back, so that another node need not wait for their
+	// end; of one that has passed on, nothing. With gone this node does not live
+	// any more.
+	Release(ctx context.Context, leases []delivery.Lease, gone bool) error
 	// Read returns the next events for the endpoint after a place in the log,
 	// under the filters in force at each place: at most limit items and about
 	// maxBytes of bodies (always at least one item when there is one). Nothing

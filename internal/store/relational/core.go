@@ -31,6 +31,9 @@ import (
 type Options struct {
 	Keys *secret.Keyring // seal what is kept
 	Log  *slog.Logger    // nil: none
+	// Node names this process where several share the database; empty: at random.
+	// No two that live may have the same.
+	Node string
 
 	// OnCommit is told of each commit: how many rows it wrote, how long it
 	// took, and its error.
@@ -41,6 +44,7 @@ type Options struct {
 
 // Store is the backend. It implements store.Store.
 type Store struct {
+	node     string // our ID
 	log      *slog.Logger
 	onCommit func(int, time.Duration, error)
 	onEvent  func(event.Type, int)

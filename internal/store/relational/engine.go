@@ -8,7 +8,6 @@ import (
 
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
-	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store/db"
 	"github.com/consentwire/consentwire/internal/subscription"
@@ -46,12 +45,7 @@ func (s *Store) Open(ctx context.Context, e delivery.Endpoint) (p delivery.Posit
 	var ep int64
 	err = s.write(ctx, func(t *tx) error {
 		p = delivery.Position{Lease: delivery.Lease{Endpoint: e}}
-		err := t.get([]any{&ep, &p.Lease.Epoch}, `UPDATE endpoint SET epoch = epoch + 1
-			WHERE endpoint_id = ? AND status = ? AND deleted_at IS NULL RETURNING ep, epoch`, string(e), string(subscription.Active))
-		if isNotFound(err) {
-			return fault.New(fault.Conflict, "not_active", "The endpoint is not active.")
-		}
-		return err
+		return t.takeLease(e, &ep, &p.Lease.Epoch)
 	})
 	if err != nil {
 		return delivery.Position{}, err

@@ -1,11 +1,13 @@
 package relational
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/id"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store/db"
 )
@@ -22,7 +24,7 @@ func Open(ctx context.Context, from db.Opener, o Options) (_ *Store, err error) 
 		return nil, fault.New(fault.Unavailable, "master_key_missing", "The store needs the master key that seals it.")
 	}
 	s := &Store{
-		log: o.Log, onCommit: o.OnCommit, onEvent: o.OnEvent, keys: o.Keys,
+		node: cmp.Or(o.Node, id.New(id.Node)), log: o.Log, onCommit: o.OnCommit, onEvent: o.OnEvent, keys: o.Keys,
 		keysBySubject: secret.NewKeys(maxKeys),
 		stop:          make(chan struct{}), done: make(chan struct{}),
 	}

@@ -29,7 +29,7 @@ func TestContract_postgres(t *testing.T) {
 		url := cluster.Database(t)
 		open := func(t *testing.T, keys *secret.Keyring) *relational.Store {
 			t.Helper()
-			s, err := relational.Open(t.Context(), postgres.Server{URL: url}, relational.Options{Keys: keys})
+			s, err := relational.Open(t.Context(), postgres.Server{URL: url}, relational.Options{Keys: keys, Node: "nod_1"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -28,7 +28,8 @@ const Injected = "injected_fault"
 // A call fails before it takes effect: the wrapped store is not asked; or
 // after: the wrapped store did its work, and the caller is told that it failed,
 // which is what a lost answer to a commit looks like. A call is named by its
-// method: "Update", "Record", "Read", ….
+// method: "Update", "Record", "Read", …; one that is made within an Update by
+// TxCall and its method.
 //
 // A test of a whole road counts the calls of one run without faults, and then
 // makes as many runs, each of which fails another one, before and after.
@@ -137,9 +138,10 @@ func (f *Faulty) Update(ctx context.Context, fn func(store.Tx) error) error {
 		f.mu.Lock()
 		twice := f.twice
 		f.mu.Unlock()
+		within := func(tx store.Tx) error { return fn(&faultyTx{tx, f}) }
 		if twice {
 			err := f.Store.Update(ctx, func(tx store.Tx) error {
-				if err := fn(tx); err != nil {
+				if err := within(tx); err != nil {
 					return err
 				}
 				return errAgain
@@ -148,7 +150,7 @@ func (f *Faulty) Update(ctx context.Context, fn func(store.Tx) error) error {
 				return struct{}{}, err
 			}
 		}
-		return struct{}{}, f.Store.Update(ctx, fn)
+		return struct{}{}, f.Store.Update(ctx, within)
 	})
 	return err
 }
@@ -422,4 +424,313 @@ func (f *Faulty) SaveToken(ctx context.Context, e delivery.Endpoint, t subscript
 // Record implements store.Engine.
 func (f *Faulty) Record(ctx context.Context, batch []delivery.Progress) ([]delivery.Outcome, error) {
 	return do(f, "Record", func() ([]delivery.Outcome, error) { return f.Store.Record(ctx, batch) })
+}
+
+// TxCall stands before the names of calls that are made within an Update, as in
+// "Tx.PutConsent". One that fails after it took effect did its work in the
+// transaction; whether that stays is decided by what the function given to
+// Update makes of the error.
+const TxCall = "Tx."
+
+// faultyTx is a transaction of a Faulty.
+type faultyTx struct {
+	store.Tx
+	f *Faulty
+}
+
+// no carries out one call that returns no value.
+func (t *faultyTx) no(call string, fn func() error) error {
+	_, err := do(t.f, TxCall+call, func() (struct{}, error) { return struct{}{}, fn() })
+	return err
+}
+
+// PutApplication implements store.Tx.
+func (t *faultyTx) PutApplication(a access.Application) error {
+	return t.no("PutApplication", func() error { return t.Tx.PutApplication(a) })
+}
+
+// Application implements store.Tx.
+func (t *faultyTx) Application(app access.ID) (access.Application, error) {
+	return do(t.f, TxCall+"Application", func() (access.Application, error) { return t.Tx.Application(app) })
+}
+
+// DeleteApplication implements store.Tx.
+func (t *faultyTx) DeleteApplication(app access.ID) error {
+	return t.no("DeleteApplication", func() error { return t.Tx.DeleteApplication(app) })
+}
+
+// PutCredential implements store.Tx.
+func (t *faultyTx) PutCredential(c access.Credential) error {
+	return t.no("PutCredential", func() error { return t.Tx.PutCredential(c) })
+}
+
+// DeleteCredential implements store.Tx.
+func (t *faultyTx) DeleteCredential(app access.ID, clientID string) error {
+	return t.no("DeleteCredential", func() error { return t.Tx.DeleteCredential(app, clientID) })
+}
+
+// PutToken implements store.Tx.
+func (t *faultyTx) PutToken(x access.Token, now time.Time) error {
+	return t.no("PutToken", func() error { return t.Tx.PutToken(x, now) })
+}
+
+// Consent implements store.Tx.
+func (t *faultyTx) Consent(app access.ID, ref string) (consent.Consent, error) {
+	return do(t.f, TxCall+"Consent", func() (consent.Consent, error) { return t.Tx.Consent(app, ref) })
+}
+
+// PutConsent implements store.Tx.
+func (t *faultyTx) PutConsent(c consent.Consent, evts ...event.Event) error {
+	return t.no("PutConsent", func() error { return t.Tx.PutConsent(c, evts...) })
+}
+
+// Publish implements store.Tx.
+func (t *faultyTx) Publish(evts ...event.Event) error {
+	return t.no("Publish", func() error { return t.Tx.Publish(evts...) })
+}
+
+// Catalogue implements store.Tx.
+func (t *faultyTx) Catalogue(app access.ID) (*permission.Catalogue, error) {
+	return do(t.f, TxCall+"Catalogue", func() (*permission.Catalogue, error) { return t.Tx.Catalogue(app) })
+}
+
+// Part implements store.Tx.
+func (t *faultyTx) Part(app access.ID, kind permission.Kind, id string) (permission.Part, error) {
+	return do(t.f, TxCall+"Part", func() (permission.Part, error) { return t.Tx.Part(app, kind, id) })
+}
+
+// PutPart implements store.Tx.
+func (t *faultyTx) PutPart(app access.ID, p permission.Part) error {
+	return t.no("PutPart", func() error { return t.Tx.PutPart(app, p) })
+}
+
+// PutOption implements store.Tx.
+func (t *faultyTx) PutOption(app access.ID, o permission.Option) error {
+	return t.no("PutOption", func() error { return t.Tx.PutOption(app, o) })
+}
+
+// PutGroup implements store.Tx.
+func (t *faultyTx) PutGroup(app access.ID, g permission.Group) error {
+	return t.no("PutGroup", func() error { return t.Tx.PutGroup(app, g) })
+}
+
+// PutPreference implements store.Tx.
+func (t *faultyTx) PutPreference(app access.ID, p permission.Preference) error {
+	return t.no("PutPreference", func() error { return t.Tx.PutPreference(app, p) })
+}
+
+// PutStatement implements store.Tx.
+func (t *faultyTx) PutStatement(app access.ID, s permission.Statement) error {
+	return t.no("PutStatement", func() error { return t.Tx.PutStatement(app, s) })
+}
+
+// PutPolicy implements store.Tx.
+func (t *faultyTx) PutPolicy(app access.ID, p permission.Policy) error {
+	return t.no("PutPolicy", func() error { return t.Tx.PutPolicy(app, p) })
+}
+
+// DeleteConfiguration implements store.Tx.
+func (t *faultyTx) DeleteConfiguration(app access.ID, kind string, id string) error {
+	return t.no("DeleteConfiguration", func() error { return t.Tx.DeleteConfiguration(app, kind, id) })
+}
+
+// Citizen implements store.Tx.
+func (t *faultyTx) Citizen(app access.ID, id permission.CitizenID) (store.Citizen, error) {
+	return do(t.f, TxCall+"Citizen", func() (store.Citizen, error) { return t.Tx.Citizen(app, id) })
+}
+
+// CitizenByRef implements store.Tx.
+func (t *faultyTx) CitizenByRef(app access.ID, externalRef string) (store.Citizen, error) {
+	return do(t.f, TxCall+"CitizenByRef", func() (store.Citizen, error) { return t.Tx.CitizenByRef(app, externalRef) })
+}
+
+// PutCitizen implements store.Tx.
+func (t *faultyTx) PutCitizen(c store.Citizen, evts ...event.Event) error {
+	return t.no("PutCitizen", func() error { return t.Tx.PutCitizen(c, evts...) })
+}
+
+// Transaction implements store.Tx.
+func (t *faultyTx) Transaction(app access.ID, id permission.TransactionID) (permission.Transaction, error) {
+	return do(t.f, TxCall+"Transaction", func() (permission.Transaction, error) { return t.Tx.Transaction(app, id) })
+}
+
+// Transactions implements store.Tx.
+func (t *faultyTx) Transactions(app access.ID, citizens ...permission.CitizenID) ([]permission.Transaction, error) {
+	return do(t.f, TxCall+"Transactions", func() ([]permission.Transaction, error) { return t.Tx.Transactions(app, citizens...) })
+}
+
+// PutTransaction implements store.Tx.
+func (t *faultyTx) PutTransaction(app access.ID, x permission.Transaction) error {
+	return t.no("PutTransaction", func() error { return t.Tx.PutTransaction(app, x) })
+}
+
+// Linked implements store.Tx.
+func (t *faultyTx) Linked(app access.ID, group string) ([]store.Citizen, error) {
+	return do(t.f, TxCall+"Linked", func() ([]store.Citizen, error) { return t.Tx.Linked(app, group) })
+}
+
+// PutCheckpoint implements store.Tx.
+func (t *faultyTx) PutCheckpoint(app access.ID, c store.Checkpoint) error {
+	return t.no("PutCheckpoint", func() error { return t.Tx.PutCheckpoint(app, c) })
+}
+
+// MergeCitizen implements store.Tx.
+func (t *faultyTx) MergeCitizen(app access.ID, from, into permission.CitizenID) error {
+	return t.no("MergeCitizen", func() error { return t.Tx.MergeCitizen(app, from, into) })
+}
+
+// Erase implements store.Tx.
+func (t *faultyTx) Erase(app access.ID, subject string, last ...event.Event) error {
+	return t.no("Erase", func() error { return t.Tx.Erase(app, subject, last...) })
+}
+
+// ConsentsOf implements store.Tx.
+func (t *faultyTx) ConsentsOf(app access.ID, citizenID string) ([]consent.Consent, error) {
+	return do(t.f, TxCall+"ConsentsOf", func() ([]consent.Consent, error) { return t.Tx.ConsentsOf(app, citizenID) })
+}
+
+// Templates implements store.Tx.
+func (t *faultyTx) Templates(app access.ID) ([]mail.Template, error) {
+	return do(t.f, TxCall+"Templates", func() ([]mail.Template, error) { return t.Tx.Templates(app) })
+}
+
+// PutTemplate implements store.Tx.
+func (t *faultyTx) PutTemplate(app access.ID, x mail.Template) error {
+	return t.no("PutTemplate", func() error { return t.Tx.PutTemplate(app, x) })
+}
+
+// DeleteTemplate implements store.Tx.
+func (t *faultyTx) DeleteTemplate(app access.ID, name mail.Name, language string) error {
+	return t.no("DeleteTemplate", func() error { return t.Tx.DeleteTemplate(app, name, language) })
+}
+
+// Confirmation implements store.Tx.
+func (t *faultyTx) Confirmation(hash [32]byte) (store.Confirmation, error) {
+	return do(t.f, TxCall+"Confirmation", func() (store.Confirmation, error) { return t.Tx.Confirmation(hash) })
+}
+
+// PutConfirmation implements store.Tx.
+func (t *faultyTx) PutConfirmation(c store.Confirmation, now time.Time) error {
+	return t.no("PutConfirmation", func() error { return t.Tx.PutConfirmation(c, now) })
+}
+
+// CitizensBy implements store.Tx.
+func (t *faultyTx) CitizensBy(app access.ID, ids []permission.CitizenID, externalRefs []string) ([]store.Citizen, error) {
+	return do(t.f, TxCall+"CitizensBy", func() ([]store.Citizen, error) { return t.Tx.CitizensBy(app, ids, externalRefs) })
+}
+
+// PutRecorded implements store.Tx.
+func (t *faultyTx) PutRecorded(app access.ID, cs []store.Citizen, ts []permission.Transaction, evts ...event.Event) error {
+	return t.no("PutRecorded", func() error { return t.Tx.PutRecorded(app, cs, ts, evts...) })
+}
+
+// FeedUsed implements store.Tx.
+func (t *faultyTx) FeedUsed(app access.ID, feed event.Feed) (bool, error) {
+	return do(t.f, TxCall+"FeedUsed", func() (bool, error) { return t.Tx.FeedUsed(app, feed) })
+}
+
+// Import implements store.Tx.
+func (t *faultyTx) Import(app access.ID, id string) (store.Import, error) {
+	return do(t.f, TxCall+"Import", func() (store.Import, error) { return t.Tx.Import(app, id) })
+}
+
+// ImportByKey implements store.Tx.
+func (t *faultyTx) ImportByKey(app access.ID, key string) (store.Import, error) {
+	return do(t.f, TxCall+"ImportByKey", func() (store.Import, error) { return t.Tx.ImportByKey(app, key) })
+}
+
+// PutImport implements store.Tx.
+func (t *faultyTx) PutImport(i store.Import, errs ...store.ImportError) error {
+	return t.no("PutImport", func() error { return t.Tx.PutImport(i, errs...) })
+}
+
+// Idempotent implements store.Tx.
+func (t *faultyTx) Idempotent(app access.ID, route, key string, now time.Time) (store.Idempotent, error) {
+	return do(t.f, TxCall+"Idempotent", func() (store.Idempotent, error) { return t.Tx.Idempotent(app, route, key, now) })
+}
+
+// PutIdempotent implements store.Tx.
+func (t *faultyTx) PutIdempotent(app access.ID, i store.Idempotent, now time.Time) error {
+	return t.no("PutIdempotent", func() error { return t.Tx.PutIdempotent(app, i, now) })
+}
+
+// Endpoint implements store.Tx.
+func (t *faultyTx) Endpoint(app access.ID, style subscription.Style, id subscription.ID) (subscription.Endpoint, error) {
+	return do(t.f, TxCall+"Endpoint", func() (subscription.Endpoint, error) { return t.Tx.Endpoint(app, style, id) })
+}
+
+// CountEndpoints implements store.Tx.
+func (t *faultyTx) CountEndpoints(app access.ID) (int, error) {
+	return do(t.f, TxCall+"CountEndpoints", func() (int, error) { return t.Tx.CountEndpoints(app) })
+}
+
+// InterceptorExists implements store.Tx.
+func (t *faultyTx) InterceptorExists(app access.ID, url string, feed event.Feed, except subscription.ID) (bool, error) {
+	return do(t.f, TxCall+"InterceptorExists", func() (bool, error) { return t.Tx.InterceptorExists(app, url, feed, except) })
+}
+
+// PutEndpoint implements store.Tx.
+func (t *faultyTx) PutEndpoint(e subscription.Endpoint, shown delivery.Shown) error {
+	return t.no("PutEndpoint", func() error { return t.Tx.PutEndpoint(e, shown) })
+}
+
+// ForgetToken implements store.Tx.
+func (t *faultyTx) ForgetToken(app access.ID, id subscription.ID) error {
+	return t.no("ForgetToken", func() error { return t.Tx.ForgetToken(app, id) })
+}
+
+// SigningKeys implements store.Tx.
+func (t *faultyTx) SigningKeys(app access.ID) ([]subscription.SigningKey, error) {
+	return do(t.f, TxCall+"SigningKeys", func() ([]subscription.SigningKey, error) { return t.Tx.SigningKeys(app) })
+}
+
+// PutSigningKey implements store.Tx.
+func (t *faultyTx) PutSigningKey(app access.ID, k subscription.SigningKey) error {
+	return t.no("PutSigningKey", func() error { return t.Tx.PutSigningKey(app, k) })
+}
+
+// DeleteEndpoint implements store.Tx.
+func (t *faultyTx) DeleteEndpoint(app access.ID, id subscription.ID, now time.Time) error {
+	return t.no("DeleteEndpoint", func() error { return t.Tx.DeleteEndpoint(app, id, now) })
+}
+
+// Discard implements store.Tx.
+func (t *faultyTx) Discard(app access.ID, id subscription.ID, now time.Time) error {
+	return t.no("Discard", func() error { return t.Tx.Discard(app, id, now) })
+}
+
+// Resume implements store.Tx.
+func (t *faultyTx) Resume(app access.ID, id subscription.ID, now time.Time) error {
+	return t.no("Resume", func() error { return t.Tx.Resume(app, id, now) })
+}
+
+// PutReplay implements store.Tx.
+func (t *faultyTx) PutReplay(app access.ID, r delivery.Replay) error {
+	return t.no("PutReplay", func() error { return t.Tx.PutReplay(app, r) })
+}
+
+// PutBin implements store.Tx.
+func (t *faultyTx) PutBin(b store.Bin) error {
+	return t.no("PutBin", func() error { return t.Tx.PutBin(b) })
+}
+
+// Bin implements store.Tx.
+func (t *faultyTx) Bin(name string) (store.Bin, error) {
+	return do(t.f, TxCall+"Bin", func() (store.Bin, error) { return t.Tx.Bin(name) })
+}
+
+// DeleteBin implements store.Tx.
+func (t *faultyTx) DeleteBin(app access.ID, name string) error {
+	return t.no("DeleteBin", func() error { return t.Tx.DeleteBin(app, name) })
+}
+
+// Beat implements store.Store.
+func (f *Faulty) Beat(ctx context.Context) (delivery.Beat, error) {
+	return do(f, "Beat", func() (delivery.Beat, error) { return f.Store.Beat(ctx) })
+}
+
+// Release implements store.Store.
+func (f *Faulty) Release(ctx context.Context, leases []delivery.Lease, gone bool) error {
+	_, err := do(f, "Release", func() (struct{}, error) { return struct{}{}, f.Store.Release(ctx, leases, gone) })
+	return err
 }

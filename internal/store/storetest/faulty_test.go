@@ -8,6 +8,7 @@ import (
 
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/storetest"
@@ -17,12 +18,13 @@ import (
 // memory is as much of a store as these tests need.
 type memory struct {
 	store.Store
+	tx                              store.Tx
 	ran, committed, recorded, saved int
 }
 
 func (m *memory) Update(_ context.Context, fn func(store.Tx) error) error {
 	m.ran++
-	if err := fn(nil); err != nil {
+	if err := fn(m.tx); err != nil {
 		return err
 	}
 	m.committed++
@@ -90,29 +92,52 @@ func TestFaulty(t *testing.T) {
 	}
 }
 
-// TestFaulty_failsEveryCall: a method that is added to the contract and not to
-// Faulty makes this red.
+// call calls a method with arguments that are all zero and returns its error.
+func call(v reflect.Value, name string) error {
+	m := v.MethodByName(name)
+	var args []reflect.Value
+	for in := range m.Type().Ins() {
+		args = append(args, reflect.Zero(in))
+	}
+	do := m.Call
+	if m.Type().IsVariadic() {
+		do = m.CallSlice
+	}
+	out := do(args)
+	err, _ := out[len(out)-1].Interface().(error)
+	return err
+}
+
+// TestFaulty_failsEveryCall: a method that is added to the contract, to Engine,
+// Reader or Tx, and not to Faulty makes this red.
 func TestFaulty_failsEveryCall(t *testing.T) {
 	t.Parallel()
-	f := storetest.NewFaulty(nil) // whatever is passed on panics
+	m := &memory{}
+	f := storetest.NewFaulty(m)
+	check := func(t *testing.T, name string, v reflect.Value, method string) {
+		t.Helper()
+		f.FailAt(name, 1, false) // whatever is passed on panics, for there is nothing behind
+		if err := call(v, method); fault.CodeOf(err) != storetest.Injected {
+			t.Errorf("got %v, want a fault", err)
+		}
+		if n := f.Calls()[name]; n == 0 {
+			t.Errorf("the call is not counted as %q", name)
+		}
+	}
 	for m := range reflect.TypeFor[store.Store]().Methods() {
 		if m.Name == "Watch" || m.Name == "Close" {
 			continue
 		}
-		t.Run(m.Name, func(t *testing.T) {
-			f.FailAt(m.Name, 1, false)
-			call := reflect.ValueOf(f).MethodByName(m.Name)
-			var args []reflect.Value
-			for in := range call.Type().Ins() {
-				args = append(args, reflect.Zero(in))
-			}
-			do := call.Call
-			if call.Type().IsVariadic() {
-				do = call.CallSlice
-			}
-			out := do(args)
-			if err, _ := out[len(out)-1].Interface().(error); fault.CodeOf(err) != storetest.Injected {
-				t.Errorf("got %v, want a fault", err)
+		t.Run(m.Name, func(t *testing.T) { check(t, m.Name, reflect.ValueOf(f), m.Name) })
+	}
+	for m := range reflect.TypeFor[store.Tx]().Methods() {
+		t.Run(storetest.TxCall+m.Name, func(t *testing.T) {
+			err := f.Update(t.Context(), func(tx store.Tx) error {
+				check(t, storetest.TxCall+m.Name, reflect.ValueOf(tx), m.Name)
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
 			}
 		})
 	}
@@ -178,4 +203,34 @@ func TestFaulty_RunTwice(t *testing.T) {
 	if err := f.Update(t.Context(), func(store.Tx) error { return mine }); !errors.Is(err, mine) || m.ran != 3 || m.committed != 1 {
 		t.Errorf("got %v, run %d times, committed %d, want the function's error and no more", err, m.ran, m.committed)
 	}
+}
+
+// TestFaulty_within: a call within an Update fails before or after the
+// transaction did it.
+func TestFaulty_within(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		tx := &countingTx{}
+		f := storetest.NewFaulty(&memory{tx: tx})
+		f.FailAt(storetest.TxCall+"Publish", 2, after)
+		err := f.Update(t.Context(), func(tx store.Tx) error { return errors.Join(tx.Publish(), tx.Publish(), tx.Publish()) })
+		want := 2
+		if after {
+			want = 3
+		}
+		if fault.CodeOf(err) != storetest.Injected || tx.published != want {
+			t.Errorf("after %t: got %v, published %d times, want a fault and %d", after, err, tx.published, want)
+		}
+	}
+}
+
+// countingTx is as much of a transaction as that needs.
+type countingTx struct {
+	store.Tx
+	published int
+}
+
+func (c *countingTx) Publish(...event.Event) error {
+	c.published++
+	return nil
 }

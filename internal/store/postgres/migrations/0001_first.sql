@@ -1,7 +1,7 @@
 -- +goose Up
 
 -- The store of many nodes: the tables, columns and indexes of the embedded store
--- as its migrations up to 0008 leave them, which say what each means. Times are
+-- as its migrations up to 0009 leave them, which say what each means. Times are
 -- Unix milliseconds in UTC, truth is 0 or 1, and texts are compared byte by byte.
 
 -- What belongs to the store as a whole, sealed by the master key.
@@ -133,7 +133,9 @@ CREATE TABLE endpoint (
     hold_reason text COLLATE "C" NOT NULL DEFAULT '',
     hold_next_at bigint NOT NULL DEFAULT 0,
     hold_exchange bytea,
-    late bigint NOT NULL DEFAULT 0
+    late bigint NOT NULL DEFAULT 0,
+    owner text COLLATE "C" NOT NULL DEFAULT '',
+    lease_until bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 CREATE INDEX endpoint_app ON endpoint (app, style, ep);
@@ -428,3 +430,9 @@ CREATE TABLE confirmation (
 CREATE INDEX confirmation_citizen ON confirmation (app, citizen_id);
 
 CREATE INDEX confirmation_expiry ON confirmation (expires_at);
+
+-- Which nodes live.
+CREATE TABLE node (
+    node_id text COLLATE "C" PRIMARY KEY,
+    beat_at bigint NOT NULL
+) WITH (fillfactor = 50);

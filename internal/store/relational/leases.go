@@ -1,0 +1,104 @@
+package relational
+
+import (
+	"context"
+	"slices"
+
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/store/db"
+	"github.com/consentwire/consentwire/internal/subscription"
+)
+
+// clock is the database's, in Unix milliseconds: the only one that decides on
+// leases, so that no node's can be wrong.
+const clock = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)"
+
+// takeLease takes the lease of an endpoint, with a new epoch.
+func (t *tx) takeLease(e delivery.Endpoint, ep, epoch *int64) error {
+	dst := []any{ep, epoch}
+	var err error
+	if t.s.db.Shared() {
+		err = t.get(dst, "UPDATE endpoint SET epoch = epoch + 1, owner = ?, lease_until = "+clock+` + ?
+			WHERE endpoint_id = ? AND status = ? AND deleted_at IS NULL AND (owner = ? OR lease_until < `+clock+") RETURNING ep, epoch",
+			t.s.node, delivery.LeaseTime.Milliseconds(), string(e), string(subscription.Active), t.s.node)
+	} else {
+		err = t.get(dst, `UPDATE endpoint SET epoch = epoch + 1
+			WHERE endpoint_id = ? AND status = ? AND deleted_at IS NULL RETURNING ep, epoch`, string(e), string(subscription.Active))
+	}
+	if !isNotFound(err) {
+		return err
+	}
+	var active bool
+	err = t.get([]any{&active}, "SELECT EXISTS (SELECT 1 FROM endpoint WHERE endpoint_id = ? AND status = ? AND deleted_at IS NULL)",
+		string(e), string(subscription.Active))
+	if err == nil && active {
+		return fault.New(fault.Conflict, "lease_taken", "Another node has the endpoint's lease.")
+	}
+	if err == nil {
+		err = fault.New(fault.Conflict, "not_active", "The endpoint is not active.")
+	}
+	return err
+}
+
+// Beat implements store.Engine.
+func (s *Store) Beat(ctx context.Context) (b delivery.Beat, err error) {
+	if !s.db.Shared() {
+		b = delivery.Beat{Self: s.node, Nodes: []string{s.node}, Held: map[delivery.Endpoint]bool{}}
+		active, err := s.Active(ctx)
+		for _, e := range active {
+			b.Held[e] = true
+		}
+		return b, err
+	}
+	const long = delivery.LeaseTime
+	err = s.write(ctx, func(t *tx) error {
+		b = delivery.Beat{Self: s.node, Held: map[delivery.Endpoint]bool{}}
+		_, err := t.exec("INSERT INTO node (node_id, beat_at) VALUES (?, "+clock+") ON CONFLICT (node_id) DO UPDATE SET beat_at = excluded.beat_at", s.node)
+		if err != nil {
+			return err
+		}
+		err = t.each(func(rows db.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			b.Held[delivery.Endpoint(id)] = true
+			return err
+		}, "UPDATE endpoint SET lease_until = "+clock+" + ? WHERE owner = ? RETURNING endpoint_id", long.Milliseconds(), s.node)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec("DELETE FROM node WHERE beat_at < "+clock+" - ?", 100*long.Milliseconds()); err != nil {
+			return err
+		}
+		return t.each(func(rows db.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			b.Nodes = append(b.Nodes, id)
+			return err
+		}, "SELECT node_id FROM node WHERE beat_at >= "+clock+" - ?", long.Milliseconds())
+	})
+	slices.Sort(b.Nodes)
+	return b, err
+}
+
+// Release implements store.Engine.
+func (s *Store) Release(ctx context.Context, leases []delivery.Lease, gone bool) error {
+	if !s.db.Shared() {
+		return nil
+	}
+	return s.write(ctx, func(t *tx) error {
+		for _, l := range leases {
+			_, err := t.exec("UPDATE endpoint SET owner = '', lease_until = 0 WHERE endpoint_id = ? AND owner = ? AND epoch = ?",
+				string(l.Endpoint), s.node, l.Epoch)
+			if err != nil {
+				return err
+			}
+			t.change.endpoints = append(t.change.endpoints, l.Endpoint)
+		}
+		if gone {
+			_, err := t.exec("DELETE FROM node WHERE node_id = ?", s.node)
+			return err
+		}
+		return nil
+	})
+}
