@@ -124,12 +124,18 @@ func (l *load) end() []promise {
 // repeated was on the wire.
 func TestKill(t *testing.T) {
 	t.Parallel()
+	killed(t)
+}
+
+// killed is TestKill for a server with further settings.
+func killed(t *testing.T, env ...string) {
+	t.Helper()
 	n := kills(t)
 	seed := uint64(time.Now().UnixNano())
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("%d kills, seed %d", n, seed)
 
-	o := servertest.Options{Binary: binary(t), CA: servertest.NewCA(t), Env: []string{"CONSENTWIRE_LOG_LEVEL=info"}}
+	o := servertest.Options{Binary: binary(t), CA: servertest.NewCA(t), Env: append(env, "CONSENTWIRE_LOG_LEVEL=info")}
 	rcv := servertest.NewReceiver(t, o.CA)
 	// A receiver that is sometimes slow and sometimes fails, so that kills meet
 	// retries and waiting lanes.
@@ -167,12 +173,31 @@ func TestKill(t *testing.T) {
 		s.Start()
 	}
 	made := l.end()
+	got := heard(t, rcv, made, "/one", "/two")
+	for _, path := range []string{"/one", "/two"} {
+		repeats(t, path, slices.DeleteFunc(slices.Clone(got), func(r servertest.Received) bool { return r.Path != path }), cuts)
+	}
+	for _, p := range made {
+		r := a.Call("GET", "/v1/consents/"+p.consent, nil).Want(t, 200)
+		var c struct{ Version int }
+		r.Into(t, &c)
+		if least := len(p.events) - 1; c.Version < least { // the first two events are one version
+			t.Errorf("%s has version %d, want at least %d: what was acknowledged", p.consent, c.Version, least)
+		}
+	}
+	t.Logf("%d consents at two endpoints, %d requests", len(made), len(got))
+}
 
+// heard waits until everything that was acknowledged has come to every path,
+// checks the order of each subject, and returns all requests.
+func heard(t *testing.T, rcv *servertest.Receiver, made []promise, paths ...string) []servertest.Received {
+	t.Helper()
 	want := map[string]bool{} // path, subject, event
 	for _, p := range made {
 		for _, e := range p.events {
-			want["/one "+p.consent+" "+e] = true
-			want["/two "+p.consent+" "+e] = true
+			for _, path := range paths {
+				want[path+" "+p.consent+" "+e] = true
+			}
 		}
 	}
 	missing := func() []string {
@@ -195,7 +220,7 @@ func TestKill(t *testing.T) {
 	servertest.Eventually(t, fmt.Sprintf("all %d acknowledged events", len(want)), func() bool { return len(missing()) == 0 })
 
 	got := rcv.Received()
-	for _, path := range []string{"/one", "/two"} {
+	for _, path := range paths {
 		there := slices.DeleteFunc(slices.Clone(got), func(r servertest.Received) bool { return r.Path != path })
 		for subject, rs := range bySubject(there) {
 			for i := 1; i < len(rs); i++ {
@@ -206,17 +231,9 @@ func TestKill(t *testing.T) {
 				}
 			}
 		}
-		repeats(t, path, there, cuts)
 	}
-	for _, p := range made {
-		r := a.Call("GET", "/v1/consents/"+p.consent, nil).Want(t, 200)
-		var c struct{ Version int }
-		r.Into(t, &c)
-		if least := len(p.events) - 1; c.Version < least { // the first two events are one version
-			t.Errorf("%s has version %d, want at least %d: what was acknowledged", p.consent, c.Version, least)
-		}
-	}
-	t.Logf("%d consents, %d acknowledged events at two endpoints, %d requests", len(made), len(want)/2, len(got))
+	t.Logf("%d acknowledged events at each of %d endpoints", len(want)/len(paths), len(paths))
+	return got
 }
 
 // cut is a kill: how many requests had come, and when it was.

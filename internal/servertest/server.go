@@ -226,6 +226,17 @@ func (s *Server) Terminate() {
 	s.stop(syscall.SIGTERM)
 }
 
+// Signal sends a child a signal and waits for nothing.
+func (s *Server) Signal(sig os.Signal) {
+	s.t.Helper()
+	if s.o.Binary == "" {
+		s.t.Fatal("only a child takes signals")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stop(sig)
+}
+
 // Kill ends a child at once, as a cable that is pulled does.
 func (s *Server) Kill() {
 	s.t.Helper()

@@ -26,6 +26,14 @@ const (
 	connectPause     = 250 * time.Millisecond // after a connection failed
 )
 
+// How a transaction begins. The server ends one whose node is frozen, with the
+// locks that it holds, so that the others go on; and a statement that waits for a
+// lock for long is given up and tried again.
+const (
+	beginRead  = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '60s'"
+	beginWrite = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '3s'; SET LOCAL lock_timeout = '10s'"
+)
+
 // conn is one connection with its prepared statements. It implements db.Conn.
 //
 // It connects when a transaction begins and there is none, so that it outlives
@@ -100,9 +108,9 @@ func (c *conn) do(query string) error {
 
 // Begin implements db.Conn.
 func (c *conn) Begin(write bool) error {
-	query := "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+	query := beginRead
 	if write {
-		query = "BEGIN ISOLATION LEVEL READ COMMITTED"
+		query = beginWrite
 	}
 	if err := c.ensure(); err != nil {
 		return err

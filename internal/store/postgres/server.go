@@ -248,7 +248,8 @@ func (s *server) Lost(err error) bool {
 	case c == "":
 		return s.writer.c != nil && s.writer.c.IsClosed()
 	default:
-		return c[:2] == "08" || c[:2] == "57" || c[:2] == "53" // connection, operator's intervention, resources
+		// Connection, operator's intervention, resources; and a transaction that we left alone for too long.
+		return c[:2] == "08" || c[:2] == "57" || c[:2] == "53" || c == "25P03"
 	}
 }
 

@@ -45,13 +45,31 @@ func (s *Store) Open(ctx context.Context, e delivery.Endpoint) (p delivery.Posit
 	var ep int64
 	err = s.write(ctx, func(t *tx) error {
 		p = delivery.Position{Lease: delivery.Lease{Endpoint: e}}
-		return t.takeLease(e, &ep, &p.Lease.Epoch)
+		if err := t.takeLease(e, &ep, &p.Lease.Epoch); err != nil {
+			return err
+		}
+		return t.countLate(ep)
 	})
 	if err != nil {
 		return delivery.Position{}, err
 	}
 	err = s.read(ctx, func(r *reader) error { return r.position(ep, &p) })
 	return p, err
+}
+
+// countLate lets what waits know of attempts that were recorded under a lease
+// that had passed on, so that the next one takes no number that is taken.
+func (t *tx) countLate(ep int64) error {
+	var late int64
+	if err := t.get([]any{&late}, "SELECT late FROM endpoint WHERE ep = ?", ep); err != nil || late == 0 {
+		return err
+	}
+	const made = "(SELECT COALESCE(MAX(n), 0) FROM attempt a WHERE a.ep = exception.ep AND a.seq = exception.seq)"
+	_, err := t.exec("UPDATE exception SET base = "+made+" - tries WHERE ep = ? AND state IN ('retrying', 'blocked') AND base + tries < "+made, ep)
+	if err == nil {
+		_, err = t.exec("UPDATE endpoint SET late = 0 WHERE ep = ?", ep)
+	}
+	return err
 }
 
 // position reads where an endpoint stands.
@@ -532,12 +550,12 @@ func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
 		return err
 	}
 	o.Fenced = epoch != p.Lease.Epoch
-	if o.Fenced && late != epoch && len(p.Attempts) > 0 {
+	if o.Fenced && late == 0 && len(p.Attempts) > 0 {
 		if _, err := t.exec("UPDATE endpoint SET late = epoch WHERE ep = ?", key.ep); err != nil {
 			return err
 		}
 	}
-	if err := t.putAttempts(key, p.Attempts, o.Fenced || late == epoch); err != nil {
+	if err := t.putAttempts(key, p.Attempts, o.Fenced || late > 0); err != nil {
 		return err
 	}
 	if !o.Fenced {

@@ -343,3 +343,29 @@ func (r *room) owner(b *notebook, client, steps int, dice *rand.Rand, es []subsc
 	}
 	return nil
 }
+
+// lateNumbers: an attempt that was recorded under a lost lease takes its number,
+// and the next holder's, however many leases later, is kept beside it.
+func lateNumbers(t *testing.T, r *room) {
+	p := r.ready("con_a")
+	r.record(delivery.Progress{Lease: p.Lease, At: t0, Cursor: 1, Attempts: []delivery.Attempt{attempt(1, 1, t0, false)}, Put: []delivery.Exception{retrying(1, "con_a", minute(1))}})
+	r.open("sub_1")
+	late := attempt(1, 2, minute(1), false)
+	late.InteractionID = "i-late"
+	if o := r.tryRecord(delivery.Progress{Lease: p.Lease, At: minute(1), Attempts: []delivery.Attempt{late}}); !o.Fenced {
+		t.Error("got it recorded under a lease that had passed on")
+	}
+	r.open("sub_1")
+	next := r.open("sub_1")
+	if len(next.Due) != 1 {
+		t.Fatalf("got due %+v, want one", next.Due)
+	}
+	won := attempt(1, next.Due[0].Base+next.Due[0].Tries+1, minute(2), true) // as engines number them
+	won.InteractionID = "i-won"
+	r.record(delivery.Progress{Lease: next.Lease, At: minute(2), Attempts: []delivery.Attempt{won}, Settled: []delivery.Settlement{{Seq: 1, Subject: "con_a", As: delivery.Delivered}}})
+	d, err := r.Store.Delivery(r.ctx, app1, delivery.ID("sub_1", 1))
+	r.must(err)
+	if d.Status != delivery.Delivered || len(d.Attempts) != 3 {
+		t.Errorf("got %s after %d attempts, want it delivered after 3", d.Status, len(d.Attempts))
+	}
+}

@@ -116,6 +116,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"active endpoints", active},
 		{"opening an endpoint", openEndpoint},
 		{"a lease that passed on is fenced", fencing},
+		{"an attempt under a lost lease keeps its number", lateNumbers},
 		{"leases that many take from each other are given one at a time", leases},
 		{"reading the log", read},
 		{"reading under the filters of each place", readFilters},
