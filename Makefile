@@ -8,8 +8,8 @@ SHELL := /bin/bash
 # The linters live in a module of their own: the program drags none of them.
 TOOL := go tool -modfile=tools/go.mod
 # The tag npm adds the tests that run the official JavaScript verifiers and
-# real OAuth 2.0 servers.
-TAGS := npm
+# real OAuth 2.0 servers, the tag postgres those on a throwaway PostgreSQL.
+TAGS := npm,postgres
 # How often the crash test kills the server.
 KILLS ?= 25
 FUZZTIME ?= 20s
@@ -27,7 +27,7 @@ dev: build ## build and start, with a demo application and the portal
 test: ## the quick inner loop: embedded store, nothing to install
 	@tools/need go golang-go >/dev/null
 	@tools/gotest -short ./...
-	@echo 'make test leaves out: the linters, the race detector, the crash test at $(KILLS) kills, the JavaScript verifiers and token servers. make check runs them all.'
+	@echo 'make test leaves out: the linters, the race detector, the crash test at $(KILLS) kills, the JavaScript verifiers and token servers, PostgreSQL. make check runs them all.'
 
 check: format vet modules lint tests ## everything that must hold before a change lands
 
@@ -62,6 +62,7 @@ tests: interop
 	@tools/need curl curl >/dev/null
 	@tools/need ip iproute2 >/dev/null
 	@tools/need unshare util-linux >/dev/null
+	@PATH="$$PATH:$$(printf ':%s' /usr/lib/postgresql/*/bin)" tools/need initdb postgresql >/dev/null
 	@CGO_ENABLED=1 CONSENTWIRE_TEST_KILLS=$(KILLS) tools/gotest -race -tags $(TAGS) -timeout 20m ./...
 	@echo 'the engine and the use cases once more, every fault and every random life, without the race detector:'
 	@tools/gotest ./internal/dispatch ./internal/app

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,8 @@ type node struct {
 	log      *slog.Logger
 	listener net.Listener
 	address  *address
-	url      string // how the world reaches us
+	identity *os.File // holds this node's name; nil: the store is ours alone
+	url      string   // how the world reaches us
 	operator secret.Value
 
 	store  *relational.Store
@@ -92,8 +94,14 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 			err = errors.Join(err, n.close())
 		}
 	}()
+	var name string
+	if cfg.Database.IsSet() {
+		if name, n.identity, err = identity(cfg.DataDir); err != nil {
+			return nil, err
+		}
+	}
 	n.store, err = relational.Open(ctx, opener(cfg, l), relational.Options{
-		Keys: k.ring, Log: l,
+		Keys: k.ring, Log: l, Node: name,
 		OnCommit: metrics.Commit,
 		OnEvent:  func(t event.Type, count int) { metrics.Event(string(t), count) },
 	})
@@ -117,8 +125,12 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 	if err = n.openEgress(metrics); err != nil {
 		return nil, err
 	}
+	var nodes dispatch.Nodes
+	if cfg.Database.IsSet() {
+		nodes = n.store
+	}
 	n.engine = dispatch.New(dispatch.Options{
-		Log: n.store, Client: n.client, Mailer: smtp.New(n.client, delivery.UserAgent(b.version)), Guard: n.guard, Schedule: delivery.Schedule(cfg.RetrySchedule),
+		Log: n.store, Nodes: nodes, Client: n.client, Mailer: smtp.New(n.client, delivery.UserAgent(b.version)), Guard: n.guard, Schedule: delivery.Schedule(cfg.RetrySchedule),
 		Timeout: cfg.AttemptTimeout, Version: b.version, Logger: l, Metrics: metrics,
 	})
 	n.sweep = sweep.New(n.app, l)
@@ -340,6 +352,9 @@ func (n *node) close() error {
 	if n.address != nil { // while the folder still is ours
 		errs = append(errs, n.address.remove())
 		n.address = nil
+	}
+	if n.identity != nil {
+		defer n.identity.Close()
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close())

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -19,7 +18,8 @@ import (
 	"github.com/consentwire/consentwire/signature"
 )
 
-// configured is one version of an endpoint's configuration, made ready.
+// configured is one version of an endpoint's configuration, made ready. Its
+// signers and its limiter are guarded by the engine's lock.
 type configured struct {
 	endpoint subscription.Endpoint
 	prepared *credential.Prepared
@@ -32,10 +32,18 @@ type configured struct {
 	limiter  *rate.Limiter            // nil: none
 	mask     func(text string) string // of a mail sender, which has nothing prepared; nil: it is none
 
-	mu      sync.Mutex
-	signers []*signature.Signer // free ones
-	until   time.Time           // when one of their secrets expires; zero: none does
-	round   int                 // grows when the secrets change
+	signers []*signing // free ones
+}
+
+// signing signs with the secrets of one version of a configuration, one body at
+// a time.
+type signing struct {
+	*signature.Signer
+	until time.Time // when the first of its secrets expires; zero: none does
+}
+
+func (s *signing) good(at time.Time) bool {
+	return s != nil && (s.until.IsZero() || at.Before(s.until))
 }
 
 // configure makes a configuration ready. hold is what is known of the
@@ -90,104 +98,104 @@ func (c *configured) reserve(now time.Time) time.Duration {
 	return wait
 }
 
-// sign signs a body with every secret that signs at at.
-func (c *configured) sign(at time.Time, webhookID string, body []byte) (string, error) {
-	s, round, err := c.signer(at)
-	if err != nil {
-		return "", err
+// signer takes a free signer that is good at now; nil: there is none, and who
+// needs one makes it.
+func (c *configured) signer(now time.Time) *signing {
+	for n := len(c.signers); n > 0; n-- {
+		s := c.signers[n-1]
+		c.signers[n-1] = nil
+		if c.signers = c.signers[:n-1]; s.good(now) {
+			return s
+		}
 	}
-	text, err := s.Sign(webhookID, at.Unix(), body)
-	c.mu.Lock()
-	if round == c.round {
-		c.signers = append(c.signers, s)
-	}
-	c.mu.Unlock()
-	return text, err
+	return nil
 }
 
-func (c *configured) signer(at time.Time) (*signature.Signer, int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.until.IsZero() && !at.Before(c.until) {
-		c.signers, c.until = nil, time.Time{}
-		c.round++
-	}
-	if n := len(c.signers); n > 0 {
-		s := c.signers[n-1]
-		c.signers = c.signers[:n-1]
-		return s, c.round, nil
-	}
+// newSigning makes a signer with every secret that signs at at.
+func (c *configured) newSigning(at time.Time) (*signing, error) {
+	out := &signing{}
 	lasts := func(end time.Time) {
-		if !end.IsZero() && (c.until.IsZero() || end.Before(c.until)) {
-			c.until = end
+		if !end.IsZero() && (out.until.IsZero() || end.Before(out.until)) {
+			out.until = end
 		}
 	}
 	var secrets []signature.Secret
 	for _, ss := range c.endpoint.SigningAt(at) {
 		s, err := signature.ParseSecret(ss.Secret.Reveal())
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		secrets = append(secrets, s)
 		lasts(ss.ExpiresAt)
 	}
 	s, err := signature.NewSigner(secrets...)
-	if err != nil || !c.endpoint.Asymmetric {
-		return s, c.round, err
+	if err != nil {
+		return nil, err
 	}
-	var keys []signature.PrivateKey
-	for _, k := range subscription.KeysAt(c.endpoint.SigningKeys, at) {
-		key, err := signature.ParsePrivateKey(k.PrivateKey.Reveal())
-		if err != nil {
-			return nil, 0, err
+	if c.endpoint.Asymmetric {
+		var keys []signature.PrivateKey
+		for _, k := range subscription.KeysAt(c.endpoint.SigningKeys, at) {
+			key, err := signature.ParsePrivateKey(k.PrivateKey.Reveal())
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, key)
+			lasts(k.ExpiresAt)
 		}
-		keys = append(keys, key)
-		lasts(k.ExpiresAt)
+		s = s.WithKeys(keys...)
 	}
-	return s.WithKeys(keys...), c.round, nil
+	out.Signer = s
+	return out, nil
 }
 
-// work sends until nothing may be sent.
+// work sends until the engine stops, or enough others wait for something to
+// send.
 func (e *Engine) work() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for {
-		j := e.next()
+	for now := time.Now(); ; now = time.Now() {
+		j := e.next(now)
 		if j == nil {
-			e.workers--
-			e.quiet.Broadcast()
-			if len(e.dirty) > 0 && e.idle() {
+			if len(e.dirty) > 0 && e.idle(now) {
 				e.poked()
 			}
-			return
+			if !e.rest() {
+				return
+			}
+			continue
 		}
 		e.mu.Unlock()
-		res, trouble := e.attempt(j)
+		done, trouble := e.attempt(j)
+		now = time.Now()
 		e.mu.Lock()
-		if trouble != nil {
-			e.putBack(j, trouble)
-		} else {
-			j.r.finish(j, res)
+		r := j.r
+		if j.sign != nil {
+			j.conf.signers = append(j.conf.signers, j.sign)
+			j.sign = nil
 		}
-		e.reopen(j.r)
-		e.ready(j.r)
+		if trouble != nil {
+			e.putBack(j, trouble, now)
+		} else {
+			r.finish(j, now, done)
+		}
+		e.reopen(r)
+		e.ready(r, now)
 	}
 }
 
 // next takes the next delivery of the runner whose turn it is.
-func (e *Engine) next() *job {
+func (e *Engine) next(now time.Time) *job {
 	if e.stopping {
 		return nil
 	}
 	for {
-		r, ok := e.turn.popFront()
-		if !ok {
+		r := e.take()
+		if r == nil {
+			e.startable() // it sees to those that are quick no more
 			return nil
 		}
-		r.inTurn = false
-		now := time.Now()
 		j := r.pick(now)
-		if e.ready(r) || e.turn.len() > 0 && j != nil {
+		if more := e.ready(r, now); (more || j != nil) && e.startable() {
 			e.hire()
 		}
 		if j != nil {
@@ -196,30 +204,28 @@ func (e *Engine) next() *job {
 	}
 }
 
-// attempt makes one; nil: it was called off, or no token was to be had, which
-// is no attempt.
-func (e *Engine) attempt(j *job) (*result, *credential.Trouble) {
+// attempt makes one; done is false when it was called off, or when no token was
+// to be had, which is no attempt.
+func (e *Engine) attempt(j *job) (done bool, trouble *credential.Trouble) {
 	e.o.Metrics.AttemptStarted()
-	a := delivery.Attempt{
-		Seq: j.item.Seq, Subject: j.item.Subject, N: j.n(), At: now(), Replay: j.exc.Replay,
+	start := time.Now()
+	a := &j.attempt
+	*a = delivery.Attempt{
+		Seq: j.item.Seq, Subject: j.item.Subject, N: j.n(), At: start.UTC().Truncate(time.Millisecond), Replay: j.exc.Replay,
 		Config: j.conf.endpoint.Version, InteractionID: id.Interaction(),
 	}
-	start := time.Now()
-	out, err := e.send(e.wire, j.conf, j.bearer, &a, j.item)
+	err := e.send(e.sending(), j.conf, j.bearer, &j.sign, start, &j.result, &j.item)
 	a.Duration = time.Since(start)
 	e.o.Metrics.AttemptEnded(string(a.Step), a.Status, a.Duration)
-	if t, ok := errors.AsType[*credential.Trouble](err); ok {
-		return nil, t
-	}
 	if err != nil {
-		return nil, nil
+		t, _ := errors.AsType[*credential.Trouble](err)
+		return false, t
 	}
-	out.job, out.attempt = j, a
-	if out.verdict == delivery.Success {
+	if j.verdict == delivery.Success {
 		e.o.Metrics.Delivered(a.At.Add(a.Duration).Sub(j.item.RecordedAt))
 	}
-	e.log(j, &a)
-	return &out, nil
+	e.log(j, a)
+	return true, nil
 }
 
 // log writes the attempt's line: what failed at level info, what passed at
@@ -239,24 +245,24 @@ func (e *Engine) log(j *job, a *delivery.Attempt) {
 		slog.String("reason", a.Reason), slog.Float64("durationMs", float64(a.Duration.Microseconds())/1000))
 }
 
-// send makes the request of an attempt and fills in what became of it; b is
+// send makes the request of an attempt at at and fills in what became of it; b is
 // nil unless the endpoint's tokens are ours to get. A token that the receiver
 // refuses is replaced once, and the request is sent once more: same event,
 // same attempt (RULES O4).
 //
 // The error is a *credential.Trouble, or says that the attempt was called off:
 // then there was none.
-func (e *Engine) send(ctx context.Context, c *configured, b *credential.Bearer, a *delivery.Attempt, it delivery.Item) (out result, err error) {
-	at := time.Now()
+func (e *Engine) send(ctx context.Context, c *configured, b *credential.Bearer, s **signing, at time.Time, out *result, it *delivery.Item) error {
 	if c.mask != nil {
-		return e.mail(ctx, c, a, it, at)
+		return e.mail(ctx, c, out, it, at)
 	}
-	if !c.stamp(a, it, at) {
-		return out, nil
+	a := &out.attempt
+	if !c.stamp(s, a, it, at) {
+		return nil
 	}
 	if c.refused != nil {
 		a.Step, a.Reason = delivery.Step(c.refused.Step), c.refused.Reason
-		return out, nil
+		return nil
 	}
 	resp, err := e.request(ctx, c, b, a, it, c.timeout)
 	also := ""
@@ -268,7 +274,7 @@ func (e *Engine) send(ctx context.Context, c *configured, b *credential.Bearer, 
 		case errors.Is(trouble, credential.ErrRefused):
 			also = "; so it did to the tokens before, and no other is fetched for a while"
 		case trouble != nil:
-			return out, trouble
+			return trouble
 		default:
 			b, also = fresh, "; so it did to a fresh token"
 			if resp, err = e.request(ctx, c, b, a, it, left); err == nil && resp.Status == http.StatusUnauthorized {
@@ -279,12 +285,12 @@ func (e *Engine) send(ctx context.Context, c *configured, b *credential.Bearer, 
 	if err != nil {
 		fill(a, err)
 		if errors.Is(err, context.Canceled) {
-			return out, err
+			return err
 		}
-		return out, nil
+		return nil
 	}
 	a.Status, a.Step = resp.Status, delivery.StepResponse
-	a.Response = c.kept(resp, b)
+	c.keep(out, resp, b)
 	switch out.verdict = delivery.Judge(resp.Status); out.verdict {
 	case delivery.Success:
 		a.Delivered = true
@@ -306,23 +312,29 @@ func (e *Engine) send(ctx context.Context, c *configured, b *credential.Bearer, 
 		}
 		out.asked = delivery.RetryAfter(resp.Status, resp.RetryAfter, time.Now())
 	}
-	return out, nil
+	return nil
 }
 
-// stamp signs an attempt's request; false: it cannot be.
-func (c *configured) stamp(a *delivery.Attempt, it delivery.Item, at time.Time) bool {
+// stamp signs an attempt's request with a signer that is good at at, s or
+// another that takes its place; false: it cannot be signed.
+func (c *configured) stamp(s **signing, a *delivery.Attempt, it *delivery.Item, at time.Time) bool {
 	a.Timestamp = at.Unix()
-	sig, err := c.sign(at, it.EventID, it.Body)
+	var err error
+	if !(*s).good(at) {
+		*s, err = c.newSigning(at)
+	}
+	if err == nil {
+		a.Signature, err = (*s).Sign(it.EventID, a.Timestamp, it.Body)
+	}
 	if err != nil {
 		a.Step, a.Reason = delivery.StepRequest, "the request cannot be signed"
 		return false
 	}
-	a.Signature = sig
 	return true
 }
 
 // request sends the request of an attempt, once.
-func (e *Engine) request(ctx context.Context, c *configured, b *credential.Bearer, a *delivery.Attempt, it delivery.Item, timeout time.Duration) (*egress.Response, error) {
+func (e *Engine) request(ctx context.Context, c *configured, b *credential.Bearer, a *delivery.Attempt, it *delivery.Item, timeout time.Duration) (*egress.Response, error) {
 	h := e.header(c, a, it)
 	if b != nil {
 		b.Apply(h)
@@ -340,17 +352,20 @@ func fill(a *delivery.Attempt, err error) {
 	}
 }
 
-// header returns the request's fields, spelled as CONTRACT 7 has them. Their
-// values share one array.
-func (e *Engine) header(c *configured, a *delivery.Attempt, it delivery.Item) http.Header {
+// contentType is the value of every delivery's field. Source: CONTRACT 7.
+var contentType = []string{"application/json"}
+
+// header returns the request's fields, spelled as CONTRACT 7 has them. The
+// values that differ from request to request share one array.
+func (e *Engine) header(c *configured, a *delivery.Attempt, it *delivery.Item) http.Header {
 	h := make(http.Header, 12)
-	values := make([]string, 0, 10)
+	values := make([]string, 0, 8)
 	set := func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	set("Content-Type", "application/json")
-	set("User-Agent", e.agent)
+	h["Content-Type"] = contentType
+	h["User-Agent"] = e.agentField
 	set("webhook-id", it.EventID)
 	set("webhook-timestamp", strconv.FormatInt(a.Timestamp, 10))
 	set("webhook-signature", a.Signature)
@@ -365,20 +380,21 @@ func (e *Engine) header(c *configured, a *delivery.Attempt, it delivery.Item) ht
 	return h
 }
 
-// kept is what is kept of an answer, the endpoint's secrets masked.
-func (c *configured) kept(resp *egress.Response, b *credential.Bearer) *delivery.Response {
-	mask := c.prepared.Mask
+// keep takes over what is kept of an answer, the endpoint's secrets masked.
+func (c *configured) keep(out *result, resp *egress.Response, b *credential.Bearer) {
+	out.headers = out.headers[:0]
 	if b != nil {
-		mask = b.Mask
-	}
-	out := &delivery.Response{Status: resp.Status, Body: mask(resp.Body)}
-	if len(resp.Header) > 0 {
-		out.Headers = make([]delivery.Header, len(resp.Header))
-		for i, h := range resp.Header {
-			out.Headers[i] = delivery.Header{Name: mask(h.Name), Value: mask(h.Value)}
+		for _, h := range resp.Header {
+			out.headers = append(out.headers, delivery.Header{Name: b.Mask(h.Name), Value: b.Mask(h.Value)})
 		}
+		out.response = delivery.Response{Status: resp.Status, Headers: out.headers, Body: b.Mask(resp.Body)}
+	} else {
+		for _, h := range resp.Header {
+			out.headers = append(out.headers, delivery.Header{Name: c.prepared.Mask(h.Name), Value: c.prepared.Mask(h.Value)})
+		}
+		out.response = delivery.Response{Status: resp.Status, Headers: out.headers, Body: c.prepared.Mask(resp.Body)}
 	}
-	return out
+	out.attempt.Response = &out.response
 }
 
 // Test sends a webhook.test to the endpoint now, whatever its status, and
@@ -394,22 +410,25 @@ func (e *Engine) Test(ctx context.Context, ep subscription.Endpoint) (delivery.T
 	e.mu.Unlock()
 	at := now()
 	it := delivery.Item{EventID: id.New(id.Event), Subject: string(ep.ID), Sequence: 0, Body: delivery.TestBody(at)}
-	a := delivery.Attempt{N: 1, At: at, Config: ep.Version, InteractionID: id.Interaction()}
+	out := result{attempt: delivery.Attempt{N: 1, At: at, Config: ep.Version, InteractionID: id.Interaction()}}
+	a := &out.attempt
 	start := time.Now()
-	if err := e.try(ctx, c, &a, it); err != nil {
+	if err := e.try(ctx, c, &out, &it); err != nil {
 		return delivery.Trial{}, ctx.Err()
 	}
 	shown := delivery.NewShown(ep.MaskedURL(), ep.MaskedHeaders())
 	d := delivery.Detail{View: delivery.View{EventID: it.EventID, Subject: it.Subject}, Body: it.Body}
 	return delivery.Trial{
 		Delivered: a.Delivered, Step: a.Step, Duration: time.Since(start), Reason: a.Reason, Token: a.Token,
-		Request: d.Request(delivery.AttemptView{Attempt: a, Shown: shown}, e.agent), Response: a.Response,
+		Request: d.Request(delivery.AttemptView{Attempt: *a, Shown: shown}, e.agent), Response: a.Response,
 	}, nil
 }
 
 // try makes the request of a test, its token first. The error is ctx's.
-func (e *Engine) try(ctx context.Context, c *configured, a *delivery.Attempt, it delivery.Item) error {
-	if !c.stamp(a, it, time.Now()) { // what is not sent is shown all the same
+func (e *Engine) try(ctx context.Context, c *configured, out *result, it *delivery.Item) error {
+	a := &out.attempt
+	var s *signing
+	if !c.stamp(&s, a, it, time.Now()) { // what is not sent is shown all the same
 		return nil
 	}
 	if c.hold != "" {
@@ -428,7 +447,7 @@ func (e *Engine) try(ctx context.Context, c *configured, a *delivery.Attempt, it
 		e.mu.Unlock()
 	}
 	if err == nil {
-		_, err = e.send(ctx, c, b, a, it)
+		err = e.send(ctx, c, b, &s, time.Now(), out, it)
 	}
 	if a.Token == nil {
 		a.Token = exchange(x)

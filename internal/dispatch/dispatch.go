@@ -35,6 +35,8 @@ import (
 
 // Log is what the engine needs of a store. What each method must do is said at
 // store.Engine.
+//
+// What Record is given is the engine's again when it has returned.
 type Log interface {
 	Active(ctx context.Context) ([]delivery.Endpoint, error)
 	Config(ctx context.Context, e delivery.Endpoint) (subscription.Endpoint, error)
@@ -60,6 +62,7 @@ type Mailer interface {
 // Options join an engine together.
 type Options struct {
 	Log      Log
+	Nodes    Nodes // nil: the store is this process's alone
 	Client   Client
 	Mailer   Mailer // needed once there are mail senders
 	Guard    *egress.Guard
@@ -74,15 +77,20 @@ type Options struct {
 // given there.
 const (
 	defaultInFlight = 64   // requests on the wire of one endpoint without its own limit; fewer of a mail sender
-	maxWorkers      = 1000 // requests on the wire in all; fewer than the connections that egress keeps to one host
+	maxQuick        = 1000 // requests on the wire of those that answer quickly; fewer than the connections that egress keeps to one host
+	maxUnproven     = 1000 // of those that have not answered yet, one each
+	maxSlow         = 1000 // of the slow; beyond it are those that were quick when they began
+	maxWire         = 4096 // beyond, only the quick begin new ones
+	maxResting      = 64   // workers that wait for work
 	maxLoaders      = 4    // reads of the store at a time
+	maxOpeners      = 64   // the same while endpoints are opened: their leases share commits
 	pageItems       = 512  // events of one read
 	pageBytes       = 4 << 20
 	lowItems        = 512  // a runner with fewer events to send reads on
 	highItems       = 4096 // a runner never holds more
 	highBytes       = 8 << 20
-	totalBytes      = 64 << 20 // of all runners together; then only the emptiest read
-	sparseItems     = 64       // what a runner may hold even then
+	totalBytes      = 64 << 20 // of all runners together
+	shedEvery       = 100 * time.Millisecond
 	windowPlaces    = 32 << 10 // between the cursor and the last event read
 	slowHead        = 500 * time.Millisecond
 	maxBlocked      = 50_000 // subjects that wait; beyond, the trouble is not the subjects'
@@ -94,33 +102,57 @@ const (
 	minDelay        = 2 * time.Millisecond
 	maxDelay        = 10 * time.Millisecond
 	filterDelay     = time.Second      // before a cursor that only passed filtered events is recorded
-	rescan          = 30 * time.Second // finds what a missed wake-up hid
+	rescanEvery     = 30 * time.Second // finds what a missed wake-up hid, where other nodes change things
+	rescanAlone     = 15 * time.Minute // the same where nobody else does, so that an idle engine rests
 	pause           = time.Second      // after the store failed
 	stopWithin      = 20 * time.Second // CONTRACT 1, SIGTERM
 )
 
 // Engine sends. Make one with New.
 type Engine struct {
-	o     Options
-	agent string
+	o          Options
+	agent      string
+	agentField []string
 
 	wire   context.Context // of the requests; ends when stopping takes too long
 	cutOff context.CancelFunc
 	poke   chan struct{} // wakes the recorder
 	quiet  *sync.Cond    // on mu: workers, loaders or fetchers became fewer
+	rescan chan struct{} // holds one: the endpoints are to be looked for
+
+	cluster membership
 
 	mu       sync.Mutex
 	runners  map[delivery.Endpoint]*runner
-	turn     deque[*runner] // those that have something to send
+	ofApp    map[string][]*runner // by application
+	turn     turns
 	chores   deque[*runner] // those that need the store
 	dirty    []*runner      // those that have something to record
 	results  int            // that wait to be recorded
 	sources  map[delivery.Endpoint]*credential.Source
-	workers  int
+	workers  int        // that work
+	resting  int        // workers that wait for work
+	hired    int        // of them, that are to take some up
+	more     *sync.Cond // on mu: workers were hired
 	loaders  int
-	fetchers int // that get a token
-	places   int // windowPlaces, but for tests
-	bytes    int // of loaded bodies
+	fetchers int                 // that get a token
+	places   int                 // windowPlaces, but for tests
+	missed   []delivery.Endpoint // told of before we were running
+	spare    spare
+
+	// what is shared
+	slots     [paces]int // maxQuick, maxUnproven, maxSlow, but for tests
+	out       [paces]int // attempts on the wire, by their endpoint's pace
+	young     young
+	aging     bool // a timer is set that looks for attempts that last long
+	competing int  // runners that share the slots of the slow
+	hungry    int  // runners that have a backlog
+	bytes     int  // of loaded events
+	asked     int  // bytes of the pages being read, at most
+	shedAt    time.Time
+
+	batch    []delivery.Progress // of the recorder, used again
+	from     []*runner
 	running  bool
 	stopping bool
 	measured time.Time // when the gauges were set
@@ -128,8 +160,11 @@ type Engine struct {
 
 // New returns an engine that does nothing until Run.
 func New(o Options) *Engine {
-	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), places: windowPlaces, runners: map[delivery.Endpoint]*runner{}, sources: map[delivery.Endpoint]*credential.Source{}}
-	e.quiet = sync.NewCond(&e.mu)
+	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), places: windowPlaces, runners: map[delivery.Endpoint]*runner{}, ofApp: map[string][]*runner{}, sources: map[delivery.Endpoint]*credential.Source{}}
+	e.agentField = []string{e.agent}
+	e.rescan, e.cluster.nodes = make(chan struct{}, 1), o.Nodes
+	e.slots = [paces]int{delivery.Unproven: maxUnproven, delivery.Quick: maxQuick, delivery.Slow: maxSlow}
+	e.quiet, e.more = sync.NewCond(&e.mu), sync.NewCond(&e.mu)
 	return e
 }
 
@@ -151,7 +186,12 @@ func (e *Engine) Run(ctx context.Context) error {
 		e.record(ctx)
 	}()
 
-	tick := time.NewTicker(rescan)
+	e.join()
+	every := rescanAlone
+	if e.o.Nodes != nil {
+		every = rescanEvery
+	}
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		wait := tick.C
@@ -161,6 +201,8 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 		select {
 		case <-wait:
+			continue
+		case <-e.rescan:
 			continue
 		case <-ctx.Done():
 		}
@@ -172,11 +214,12 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, r := range e.runners {
 		r.stopTimer()
 	}
+	e.more.Broadcast()
 	e.mu.Unlock()
 	late := time.AfterFunc(stopWithin, e.cutOff)
 	defer late.Stop()
 	e.mu.Lock()
-	for e.workers > 0 || e.loaders > 0 || e.fetchers > 0 {
+	for e.workers > 0 || e.resting > 0 || e.loaders > 0 || e.fetchers > 0 {
 		e.quiet.Wait()
 	}
 	sources := slices.Collect(maps.Values(e.sources))
@@ -186,6 +229,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.poked()
 	<-recorded
+	e.leave()
 	return nil
 }
 
@@ -202,8 +246,10 @@ func (e *Engine) scan(ctx context.Context) error {
 	for _, r := range e.runners {
 		e.newEvents(r)
 	}
-	for _, id := range active {
-		if e.runners[id] == nil {
+	missed := e.missed
+	e.missed = nil
+	for _, id := range slices.Concat(active, missed) {
+		if e.runners[id] == nil && e.mine(id) {
 			e.add(id)
 		}
 	}
@@ -217,7 +263,11 @@ func (e *Engine) scan(ctx context.Context) error {
 func (e *Engine) Wake(apps []access.ID, endpoints []delivery.Endpoint) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.running || e.stopping {
+	if e.stopping {
+		return
+	}
+	if !e.running {
+		e.missed = append(e.missed, endpoints...)
 		return
 	}
 	for _, id := range endpoints {
@@ -225,15 +275,13 @@ func (e *Engine) Wake(apps []access.ID, endpoints []delivery.Endpoint) {
 			r.stale, r.gone = true, false // the next look tells
 			r.woken++
 			e.kick(r)
-		} else {
+		} else if e.mine(id) {
 			e.add(id)
 		}
 	}
 	for _, app := range apps {
-		for _, r := range e.runners {
-			if r.app == string(app) {
-				e.newEvents(r)
-			}
+		for _, r := range e.ofApp[string(app)] {
+			e.newEvents(r)
 		}
 	}
 }
@@ -265,6 +313,7 @@ func (e *Engine) drop(r *runner, wait time.Duration) {
 	r.reopenAt = time.Now().Add(wait)
 	e.bytes -= r.bytes
 	r.forget()
+	e.compete(r)
 	e.reopen(r)
 }
 
@@ -274,14 +323,17 @@ func (e *Engine) reopen(r *runner) {
 		return
 	}
 	r.stopTimer()
+	e.delist(r)
 	if e.runners[r.id] != r {
 		return
 	}
 	delete(e.runners, r.id)
 	if e.stopping || r.gone {
+		e.release(r.lease)
 		return
 	}
 	fresh := newRunner(e, r.id)
+	fresh.pace = r.pace
 	fresh.openAt = r.reopenAt
 	e.runners[r.id] = fresh
 	e.kick(fresh)
@@ -289,64 +341,89 @@ func (e *Engine) reopen(r *runner) {
 
 // kick looks what a runner can do now, and sees to it that it is done.
 func (e *Engine) kick(r *runner) {
-	if e.ready(r) {
+	if e.ready(r, time.Now()) && e.startable() {
 		e.hire()
 	}
 }
 
 // ready is kick without a worker: it tells whether one more could do something.
-func (e *Engine) ready(r *runner) (more bool) {
-	now := time.Now()
+func (e *Engine) ready(r *runner, now time.Time) (more bool) {
 	if !e.stopping {
 		e.seekToken(r, now) // it may leave something to record
 	}
-	if r.mustRecord() {
-		e.soil(r)
+	if r.mustRecord(now) {
+		e.soil(r, now)
 	}
 	if e.stopping {
 		return false
 	}
-	if r.chore(now) != noChore && !r.loading {
+	if c := r.chore(now); c != noChore && !r.loading {
 		r.loading = true
 		e.chores.pushBack(r)
-		if e.loaders < maxLoaders {
+		if e.loaders < maxLoaders || c == choreOpen && e.loaders < maxOpeners {
 			e.loaders++
 			go e.load()
 		}
 	}
 	if !r.inTurn && r.canSend(now) {
 		r.inTurn = true
-		e.turn.pushBack(r)
+		e.turn[r.pace].pushBack(r)
 		more = true
 	}
+	e.compete(r)
 	r.setTimer(now)
 	return more
 }
 
-// hire puts one more worker to work, if there is room.
+// hire puts one more worker to work: one that rests, if there is one.
 func (e *Engine) hire() {
-	if e.workers < maxWorkers {
-		e.workers++
-		go e.work()
+	e.workers++
+	if e.resting > e.hired {
+		e.hired++
+		e.more.Signal()
+		return
 	}
+	go e.work()
+}
+
+// rest waits until there is work; false: there will be none, or enough others
+// wait for it.
+func (e *Engine) rest() bool {
+	e.workers--
+	if e.resting < maxResting {
+		e.resting++
+		for e.hired == 0 && !e.stopping {
+			e.more.Wait()
+		}
+		e.resting--
+		if e.hired > 0 {
+			e.hired--
+			return true
+		}
+	}
+	e.quiet.Broadcast()
+	return false
 }
 
 // soil notes that a runner has something to record. The recorder is woken for
 // the first, and when it need not wait for more.
-func (e *Engine) soil(r *runner) {
+func (e *Engine) soil(r *runner, now time.Time) {
 	first := len(e.dirty) == 0
 	if !r.dirty {
 		r.dirty = true
 		e.dirty = append(e.dirty, r)
 	}
-	if first || e.results >= groupResults || e.idle() {
+	if first || e.results >= groupResults || e.idle(now) {
 		e.poked()
 	}
 }
 
-// idle tells that no further result is near: at most the worker that asks is
-// at work.
-func (e *Engine) idle() bool { return e.workers <= 1 && e.turn.len() == 0 }
+// idle tells that no further result is near: no endpoint that answers quickly
+// has anything on the wire or to send.
+func (e *Engine) idle(now time.Time) bool {
+	e.age(now)
+	return e.out[delivery.Quick] == 0 && e.turn[delivery.Quick].len() == 0
+}
 
 func (e *Engine) poked() {
 	select {
@@ -403,6 +480,9 @@ func (e *Engine) doChore(r *runner) {
 			}
 			return err
 		}); err == nil {
+			if e.cluster.nodes != nil {
+				e.cluster.opened[r.id] = time.Now()
+			}
 			r.open(pos, e.configure(conf, pos.Hold))
 			e.settleSource(r)
 			e.o.Logger.Debug("endpoint opened", "endpoint", string(r.id))
@@ -436,19 +516,24 @@ func (e *Engine) doChore(r *runner) {
 				e.drop(r, pause)
 				return
 			}
-			e.bytes += r.loaded(loaded)
+			r.loaded(loaded)
 		}
 	case choreRead:
-		asked, after, limit := r.asked, r.readTo, pageItems
+		bytes := min(max(0, e.roomFor(r)), pageBytes)
+		asked, after, limit := r.asked, r.readTo, min(max(1, bytes/itemBytes), pageItems)
 		if r.breaker.Open {
 			limit = 1 // the probe
 		}
+		reserved := bytes + limit*itemBytes
+		e.asked += reserved
 		var page delivery.Page
-		if err = ask(func() (err error) {
-			page, err = e.o.Log.Read(ctx, r.id, after, limit, pageBytes)
+		err = ask(func() (err error) {
+			page, err = e.o.Log.Read(ctx, r.id, after, limit, max(1, bytes))
 			return err
-		}); err == nil && r.state == open {
-			e.bytes += r.read(page, asked)
+		})
+		e.asked -= reserved
+		if err == nil && r.state == open {
+			r.read(page, asked)
 		}
 	}
 	switch {
@@ -460,6 +545,8 @@ func (e *Engine) doChore(r *runner) {
 		}
 		e.drop(r, 0)
 	case errors.Is(err, context.Canceled):
+	case isTaken(err):
+		e.drop(r, takenPause)
 	default:
 		e.o.Logger.Error("an endpoint's deliveries could not be read", "endpoint", string(r.id), "error", err)
 		e.drop(r, pause)

@@ -82,7 +82,9 @@ type bench struct {
 	engine *dispatch.Engine
 	halt   func()
 	wrap   func(dispatch.Log) dispatch.Log
-	window int // of the engine; 0: its own
+	window int    // of the engine; 0: its own
+	slots  [3]int // of the engine: quick, unproven, slow; zero: its own
+	pad    int    // bytes that are added to each body
 	mailer dispatch.Mailer
 
 	mu     sync.Mutex
@@ -148,6 +150,9 @@ func (b *bench) start() {
 	})
 	if b.window > 0 {
 		e.SetWindow(b.window)
+	}
+	if b.slots != [3]int{} {
+		e.SetSlots(b.slots[0], b.slots[1], b.slots[2])
 	}
 	b.mu.Lock()
 	b.engine = e
@@ -265,7 +270,7 @@ func (b *bench) publishType(typ event.Type, subjects ...string) []string {
 	for _, s := range subjects {
 		e := event.Event{
 			ID: id.New(id.Event), Application: string(b.id), Feed: event.LifecycleData, Type: typ, Subject: s,
-			OccurredAt: at, RecordedAt: at, Body: fmt.Appendf(nil, `{"event":"%s","data":{"id":"%s"}}`, typ.SourceName(), s),
+			OccurredAt: at, RecordedAt: at, Body: fmt.Appendf(nil, `{"event":"%s","data":{"id":"%s","pad":"%0*d"}}`, typ.SourceName(), s, b.pad, 0),
 		}
 		evts, ids = append(evts, e), append(ids, e.ID)
 	}

@@ -75,7 +75,7 @@ func randomLife(t *testing.T, dice *rand.Rand) {
 	b.start()
 	published := 0
 	for range 60 {
-		switch dice.IntN(8) {
+		switch dice.IntN(9) {
 		case 0:
 			b.close()
 			b.openStore()
@@ -89,6 +89,8 @@ func randomLife(t *testing.T, dice *rand.Rand) {
 			if cur.Status == subscription.Suspended {
 				b.setStatus(cur, subscription.Active)
 			}
+		case 2:
+			b.engineOf().GiveBack()
 		default:
 			var subjects []string
 			for range 1 + dice.IntN(40) {

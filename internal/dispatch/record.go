@@ -35,7 +35,7 @@ func (e *Engine) record(ctx context.Context) {
 				break
 			}
 			left := delay(rate) - time.Since(first)
-			if e.results < groupResults && !e.idle() && !e.stopping && left > 0 {
+			if e.results < groupResults && !e.idle(time.Now()) && !e.stopping && left > 0 {
 				e.mu.Unlock()
 				timer.Reset(left)
 				select {
@@ -70,14 +70,14 @@ func delay(rate float64) time.Duration {
 }
 
 // mustRecord tells whether there is anything to record.
-func (r *runner) mustRecord() bool {
+func (r *runner) mustRecord(now time.Time) bool {
 	switch r.state {
 	case open:
-		if j, at := r.slowHead(); j != nil && !time.Now().Before(at) {
+		if j, at := r.slowHead(); j != nil && !now.Before(at) {
 			return true
 		}
 		return len(r.results) > 0 || len(r.puts) > 0 || len(r.overtaken) > 0 || len(r.rouse) > 0 || r.breakerDirty || r.holdDirty ||
-			r.canFeed() || !r.filterAt.IsZero() && !time.Now().Before(r.filterAt)
+			r.canFeed() || !r.filterAt.IsZero() && !now.Before(r.filterAt)
 	case closing:
 		return len(r.results) > 0
 	}
@@ -91,21 +91,25 @@ func (r *runner) canFeed() bool {
 		!r.recording && !r.e.stopping
 }
 
-// collect makes the progress of all runners that have any.
-func (e *Engine) collect() (batch []delivery.Progress, from []*runner) {
-	at := now()
+// collect makes the progress of all runners that have any. What it returns is
+// good until it is called again.
+func (e *Engine) collect() ([]delivery.Progress, []*runner) {
+	clear(e.batch)
+	clear(e.from)
+	e.batch, e.from = e.batch[:0], e.from[:0]
+	at, clock := now(), time.Now()
 	for _, r := range e.dirty {
 		r.dirty = false
-		if !r.mustRecord() {
+		if !r.mustRecord(clock) {
 			continue
 		}
-		batch = append(batch, r.progress(at))
-		from = append(from, r)
+		e.batch = append(e.batch, r.progress(at))
+		e.from = append(e.from, r)
 	}
 	clear(e.dirty)
 	e.dirty = e.dirty[:0]
 	e.results = 0
-	return batch, from
+	return e.batch, e.from
 }
 
 // progress makes of the runner's results what is to be recorded. What depends
@@ -114,11 +118,12 @@ func (r *runner) progress(at time.Time) delivery.Progress {
 	p := delivery.Progress{Lease: r.lease, At: at}
 	feed := r.canFeed()
 	r.recording = true
-	for i := range r.results {
-		r.settle(&p, &r.results[i])
+	r.recorded, r.results = r.results, r.recorded[:0]
+	p.Attempts = r.attempts[:0]
+	for _, j := range r.recorded {
+		r.settle(&p, j)
 	}
-	clear(r.results)
-	r.results = r.results[:0]
+	r.attempts = p.Attempts
 	if r.state != open {
 		return p
 	}
@@ -150,25 +155,25 @@ func (r *runner) progress(at time.Time) delivery.Progress {
 }
 
 // settle adds one result to the progress.
-func (r *runner) settle(p *delivery.Progress, res *result) {
-	j := res.job
-	a, x := &res.attempt, j.exc
+func (r *runner) settle(p *delivery.Progress, j *job) {
+	a, x := &j.attempt, j.exc
 	x.Tries++
-	r.released = append(r.released, x.Subject)
-	delete(r.out, x.Seq)
-	first := x.Replay && x.Tries == 1
-	if first {
+	if j.trouble {
+		delete(r.out, x.Seq)
+	}
+	if x.Replay && x.Tries == 1 {
 		r.fed = max(0, r.fed-1)
 	}
+	passes := !j.trouble && r.state == open // it is in the window
 
 	end := delivery.Delivered
-	switch res.verdict {
+	switch j.verdict {
 	case delivery.Success:
-		if !j.trouble {
-			r.window.settle(x.Seq)
+		if passes {
+			r.window.settle(j.pos)
 		}
 	case delivery.Retry:
-		wait, ok := j.conf.schedule.Next(x.Tries, rand.Float64(), res.asked) // #nosec G404 -- jitter is no secret
+		wait, ok := j.conf.schedule.Next(x.Tries, rand.Float64(), j.asked) // #nosec G404 -- jitter is no secret
 		if ok {
 			x.State, x.NextAt = delivery.WaitRetry, a.At.Add(a.Duration+wait).Truncate(time.Millisecond)
 			a.NextAt = x.NextAt
@@ -188,10 +193,10 @@ func (r *runner) settle(p *delivery.Progress, res *result) {
 		}
 	}
 	p.Attempts = append(p.Attempts, *a)
-	if res.verdict != delivery.Success {
+	if j.verdict != delivery.Success {
 		p.Put = append(p.Put, x)
-		if !j.trouble && r.state == open {
-			r.window.settle(x.Seq)
+		if passes {
+			r.window.settle(j.pos)
 			r.waiting[x.Subject]++
 		}
 	}
@@ -218,7 +223,7 @@ func (r *runner) supersede(p *delivery.Progress) {
 		if x.Seq == 0 { // it has no row yet
 			x = delivery.Exception{Seq: l.Item.Seq, Subject: l.Item.Subject, State: delivery.WaitTurn, Base: r.tried[l.Item.Seq]}
 			p.Put = append(p.Put, x)
-			r.window.settle(x.Seq)
+			r.window.settle(l.pos)
 		} else {
 			delete(r.out, x.Seq)
 			delete(r.heads, x.Subject)
@@ -254,12 +259,12 @@ func (r *runner) spillSlow(p *delivery.Progress) {
 			return
 		}
 		seq := j.item.Seq
-		delete(r.onWire, seq)
+		j.lane.job = nil
 		x := j.exc
 		x.State = delivery.WaitTurn
 		j.trouble = true
 		p.Put = append(p.Put, x)
-		r.window.settle(seq)
+		r.window.settle(j.pos)
 		r.waiting[x.Subject]++
 		r.heads[x.Subject] = struct{}{}
 		r.out[seq] = struct{}{}
@@ -274,8 +279,9 @@ func (r *runner) slowHead() (*job, time.Time) {
 	if r.window.len() <= r.e.places/2 {
 		return nil, time.Time{}
 	}
-	j := r.onWire[r.window.places[r.window.head].seq]
-	if j == nil {
+	first := r.window.first()
+	j := first.lane.job
+	if j == nil || j.item.Seq != first.seq {
 		return nil, time.Time{}
 	}
 	return j, j.started.Add(slowHead)
@@ -287,56 +293,84 @@ func (e *Engine) recorded(batch []delivery.Progress, from []*runner, outcomes []
 		e.o.Logger.Error("what became of deliveries could not be recorded; they are sent again", "count", len(batch), "error", err)
 	}
 	for i, r := range from {
-		r.recording = false
-		released, waits := r.released, r.waits
-		r.released, r.waits = nil, nil
-		switch {
-		case err != nil:
-			e.drop(r, pause)
-			continue
-		case outcomes[i].Fenced:
-			e.drop(r, 0)
-			continue
+		var o delivery.Outcome
+		if err == nil {
+			o = outcomes[i]
+			if !o.Fenced {
+				e.count(&batch[i])
+			}
 		}
-		e.count(batch[i])
-		if r.state != open {
-			e.reopen(r)
-			continue
-		}
-		o, p := outcomes[i], batch[i]
-		if p.Suspend != nil {
-			e.drop(r, 0)
-			continue
-		}
-		for _, x := range waits {
-			r.await(x)
-		}
-		for _, subject := range p.Rouse {
-			delete(r.heads, subject)
-		}
-		for _, x := range o.Roused {
-			r.await(x)
-		}
-		if subject, lost := r.unroused(p.Rouse); lost {
-			e.o.Logger.Error("an endpoint's waiting deliveries are not as expected; they are read again", "endpoint", string(r.id), "count", r.waiting[subject])
-			e.drop(r, pause)
-			continue
-		}
-		if m := p.Replayed; m != nil {
-			r.replayed(m, o.Fed)
-		}
-		for _, subject := range released {
-			delete(r.flying, subject)
-		}
-		for _, subject := range released {
-			r.release(subject)
-		}
-		for _, x := range o.Fed {
-			r.release(x.Subject)
-		}
-		e.kick(r)
+		r.recordedAs(&batch[i], &o, err)
+		r.reuse()
 	}
 	e.gauge()
+}
+
+// recordedAs takes over what the store says of the runner's progress.
+func (r *runner) recordedAs(p *delivery.Progress, o *delivery.Outcome, err error) {
+	e := r.e
+	r.recording = false
+	switch {
+	case err != nil:
+		e.drop(r, pause)
+		return
+	case o.Fenced:
+		e.drop(r, 0)
+		return
+	case r.state != open:
+		e.reopen(r)
+		return
+	case p.Suspend != nil:
+		e.drop(r, 0)
+		return
+	}
+	for _, x := range r.waits {
+		r.await(x)
+	}
+	for _, subject := range p.Rouse {
+		delete(r.heads, subject)
+	}
+	for _, x := range o.Roused {
+		r.await(x)
+	}
+	if subject, lost := r.unroused(p.Rouse); lost {
+		e.o.Logger.Error("an endpoint's waiting deliveries are not as expected; they are read again", "endpoint", string(r.id), "count", r.waiting[subject])
+		e.drop(r, pause)
+		return
+	}
+	if m := p.Replayed; m != nil {
+		r.replayed(m, o.Fed)
+	}
+	for _, j := range r.recorded {
+		j.lane.busy = false
+	}
+	for _, subject := range r.released {
+		if l := r.lanes[subject]; l != nil {
+			l.busy = false
+		}
+	}
+	for i := len(r.recorded) - 1; i >= 0; i-- { // to the front, the first one last
+		r.release(r.recorded[i].lane)
+	}
+	for _, subject := range r.released {
+		r.releaseSubject(subject)
+	}
+	for _, x := range o.Fed {
+		r.releaseSubject(x.Subject)
+	}
+	e.kick(r)
+}
+
+// reuse takes back what was made for a progress that is recorded, or is not.
+func (r *runner) reuse() {
+	for i, j := range r.recorded {
+		r.recorded[i] = nil
+		r.e.freeJob(j)
+	}
+	clear(r.attempts)
+	clear(r.released)
+	clear(r.waits)
+	r.recorded, r.attempts, r.released, r.waits = r.recorded[:0], r.attempts[:0], r.released[:0], r.waits[:0]
 }
 
 // unroused returns a subject of which the store was asked to rouse the next
@@ -369,30 +403,35 @@ func (r *runner) replayed(m *delivery.ReplayMark, fed []delivery.Exception) {
 }
 
 // release lets a subject go on: its next exception, or else its lane.
-func (r *runner) release(subject string) {
-	if _, busy := r.flying[subject]; busy {
-		return
+func (r *runner) release(l *lane) {
+	switch {
+	case l.busy:
+	case len(r.waiting) > 0 && r.waiting[l.subject] > 0:
+		r.releaseSubject(l.subject)
+	case l.n > 0:
+		r.queue(l, true)
+	default:
+		r.settleLane(l)
 	}
-	if r.waiting[subject] > 0 {
+}
+
+// releaseSubject is release for a subject that may have no lane.
+func (r *runner) releaseSubject(subject string) {
+	l := r.lanes[subject]
+	switch {
+	case l != nil && l.busy:
+	case r.waiting[subject] > 0:
 		r.spill(subject)
 		if _, ok := r.heads[subject]; !ok {
 			r.rouse[subject] = struct{}{}
 		}
-		return
-	}
-	l := r.lanes[subject]
-	switch {
-	case l == nil:
-	case l.items.len() == 0:
-		l.dead = true
-		delete(r.lanes, subject)
-	default:
-		r.queue(l, true)
+	case l != nil:
+		r.release(l)
 	}
 }
 
 // count tells the metrics which deliveries ended.
-func (e *Engine) count(p delivery.Progress) {
+func (e *Engine) count(p *delivery.Progress) {
 	for _, s := range p.Settled {
 		if s.As != delivery.Delivered {
 			e.o.Metrics.Ended(string(s.As), 1)

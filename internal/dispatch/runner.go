@@ -30,39 +30,44 @@ const (
 	choreRead   // the log
 )
 
-// lane is one subject's loaded events, in order. While one of them is on the
-// wire or being recorded the subject is in runner.flying and the lane in no
-// queue.
-type lane struct {
-	subject string
-	items   deque[delivery.Item]
-	urgent  int  // how many of them take a permission away
-	queued  bool // in ready or urgent
-	dead    bool // spilled while it was queued
-	latest  bool // what gave way to its first event is recorded
-}
-
-// job is one attempt to make.
+// job is one attempt to make, and what it came to. It is used again for another
+// when that is recorded.
 type job struct {
 	r       *runner
 	conf    *configured
 	bearer  *credential.Bearer // nil: the endpoint's token is not ours to get
+	sign    *signing           // nil: none was free
+	lane    *lane
 	item    delivery.Item
+	pos     int64              // in the window, unless trouble
 	trouble bool               // it is an exception, exc, and not an event that just passes
+	retry   bool               // it was an exception when it was picked
 	exc     delivery.Exception // base and tries before this attempt
 	started time.Time
+	late    bool // it has been on the wire for long
+	result
+
+	prev, next *job // among the young
 }
 
 // n is the attempt's number.
 func (j *job) n() int { return j.exc.Base + j.exc.Tries + 1 }
 
-// result is an attempt that was made.
+// result is what an attempt came to.
 type result struct {
-	job     *job
-	attempt delivery.Attempt
-	verdict delivery.Verdict
-	asked   time.Duration // the receiver's Retry-After
-	served  bool          // nothing is the matter with the endpoint, whatever the verdict
+	attempt  delivery.Attempt
+	verdict  delivery.Verdict
+	asked    time.Duration     // the receiver's Retry-After
+	served   bool              // nothing is the matter with the endpoint, whatever the verdict
+	response delivery.Response // room for the attempt's
+	headers  []delivery.Header // room for the response's
+}
+
+// givenWay is a full state for which a newer one is sent. A fresh one has no
+// Exception yet, and is at pos in the window.
+type givenWay struct {
+	delivery.Loaded
+	pos int64
 }
 
 // runner is one endpoint's part of the engine. Everything in it is guarded by
@@ -77,6 +82,7 @@ type runner struct {
 	stale    bool // nothing is sent before the configuration was read again
 	loading  bool // in the queue of chores, or one is done
 	inTurn   bool
+	at       int                // place among the runners of its application
 	fetching *credential.Source // from it a token is being fetched
 	dirty    bool
 	openAt   time.Time // opening: not before
@@ -92,13 +98,15 @@ type runner struct {
 	asked    int       // wake-ups so far
 	caughtUp bool
 	window   window
+	touched  event.Seq          // nothing behind it was picked or made an exception
 	skip     map[event.Seq]bool // above the cursor, settled before we opened
 	tried    map[event.Seq]int  // above the cursor, attempts made before we opened
 	lanes    map[string]*lane
-	ready    deque[*lane]
-	urgent   deque[*lane]
+	ready    lanes
+	urgent   lanes     // those that hold a withdrawal
 	items    int       // loaded events that were not sent
-	bytes    int       // of their bodies, and of those on the wire
+	bytes    int       // of them, and of those on the wire
+	hungry   bool      // it has a backlog, and counts as one that has
 	filterAt time.Time // when a cursor that passed only filtered events is recorded; zero: none is
 
 	// trouble
@@ -111,10 +119,13 @@ type runner struct {
 	ended   map[string]struct{} // replays that we fed to their end
 	fed     int                 // replayed deliveries that were not tried yet
 
-	flying   map[string]struct{} // subjects with a delivery on the wire or being recorded
-	onWire   map[event.Seq]*job  // events that just pass
 	inFlight int
+	retrying int // of them, that were exceptions when they were picked
+	late     int // of them, that have been on the wire for long
+	pace     delivery.Pace
+	competes bool // it is slow and counts as one that shares the slots of the slow
 	picks    int
+	firsts   int
 	allow    int // fresh deliveries on the wire: grows from 1 after the breaker was open
 	breaker  delivery.Breaker
 	failed   map[string]struct{} // subjects that failed since the last success
@@ -122,15 +133,19 @@ type runner struct {
 	limited  time.Time // by the rate limit: nothing before
 
 	// to be recorded
-	results      []result
-	overtaken    []delivery.Loaded // full states for which a newer one is sent; fresh ones have no Exception yet
+	results      []*job
+	overtaken    []givenWay
 	puts         []delivery.Exception
 	rouse        map[string]struct{}
 	breakerDirty bool
 	holdDirty    bool
-	recording    bool
-	released     []string             // subjects of the progress being recorded
-	waits        []delivery.Exception // retries of the progress being recorded
+
+	// of the progress that is being recorded; the slices are used again
+	recording bool
+	recorded  []*job
+	attempts  []delivery.Attempt
+	released  []string             // subjects beside those of recorded
+	waits     []delivery.Exception // retries
 }
 
 func newRunner(e *Engine, id delivery.Endpoint) *runner {
@@ -142,12 +157,11 @@ func newRunner(e *Engine, id delivery.Endpoint) *runner {
 // forget drops what was loaded.
 func (r *runner) forget() {
 	r.lanes = map[string]*lane{}
-	r.ready, r.urgent, r.retries = deque[*lane]{}, deque[*lane]{}, deque[delivery.Loaded]{}
+	r.ready, r.urgent, r.retries = lanes{}, lanes{}, deque[delivery.Loaded]{}
 	r.window = window{}
 	r.items, r.bytes, r.fed = 0, 0, 0
 	r.waiting, r.heads, r.failed = map[string]int{}, map[string]struct{}{}, map[string]struct{}{}
 	r.due, r.out = due{at: map[event.Seq]int{}}, map[event.Seq]struct{}{}
-	r.flying, r.onWire = map[string]struct{}{}, map[event.Seq]*job{}
 	r.puts, r.overtaken, r.rouse = nil, nil, map[string]struct{}{}
 	r.replays, r.ended = nil, map[string]struct{}{}
 	r.skip, r.tried = nil, nil
@@ -157,7 +171,7 @@ func (r *runner) forget() {
 // open takes up the work where the store says it stands.
 func (r *runner) open(p delivery.Position, c *configured) {
 	r.state, r.lease = open, p.Lease
-	r.readTo = p.Cursor
+	r.readTo, r.touched = p.Cursor, p.Cursor
 	r.skip, r.tried = p.Settled, p.Tried
 	r.breaker, r.hold = p.Breaker, p.Hold
 	for subject, n := range p.Waiting {
@@ -176,7 +190,11 @@ func (r *runner) open(p delivery.Position, c *configured) {
 
 // reconfigure takes over a configuration and the replays that wait.
 func (r *runner) reconfigure(c *configured, replays []delivery.Replay) {
-	r.conf, r.app = c, c.endpoint.Application
+	r.conf = c
+	if r.app == "" {
+		r.app = c.endpoint.Application
+		r.e.enlist(r)
+	}
 	if r.allow = c.inFlight; r.breaker.Open {
 		r.allow = 1
 	}
@@ -248,18 +266,42 @@ func (r *runner) canRead() bool {
 		return false
 	case r.breaker.Open:
 		return r.probing() && r.items == 0
+	case r.bytes == 0:
+		return r.window.len() < r.e.places // one at least, whatever the others hold
 	case r.items >= highItems, r.bytes >= highBytes, r.window.len() >= r.e.places:
 		return false
-	case r.items >= lowItems && r.ready.len() >= r.conf.inFlight:
+	case r.items >= r.enough() && r.ready.len() >= r.inFlightLimit():
 		return false
 	}
-	return r.e.bytes < totalBytes || r.items < sparseItems
+	room := r.e.roomFor(r)
+	if r.items == 0 { // for one more like those that it holds
+		return room >= r.bytes/max(1, r.inFlight+r.retries.len())
+	}
+	return room >= min(totalBytes/max(1, r.e.hungry), highBytes)/4 // not one by one
+}
+
+// enough is how many events a runner has in hand before it reads on.
+func (r *runner) enough() int {
+	if r.pace == delivery.Slow {
+		return min(lowItems, 4*r.inFlightLimit())
+	}
+	return lowItems
+}
+
+// backlog tells whether the runner has more to send than it has loaded, as far
+// as is known.
+func (r *runner) backlog() bool {
+	return r.state == opening || r.state == open && !r.caughtUp && !r.breaker.Open && !r.hold.Held()
 }
 
 // takeDue takes the exceptions whose time has come, to be loaded.
 func (r *runner) takeDue(now time.Time) []event.Seq {
 	var out []event.Seq
-	for r.due.Len() > 0 && !now.Before(r.due.next()) && len(out) < loadItems {
+	most := loadItems
+	if r.e.bytes >= totalBytes/2 {
+		most = min(most, r.inFlightLimit())
+	}
+	for r.due.Len() > 0 && !now.Before(r.due.next()) && len(out) < most {
 		x := heap.Pop(&r.due).(delivery.Exception)
 		r.out[x.Seq] = struct{}{}
 		out = append(out, x.Seq)
@@ -267,73 +309,117 @@ func (r *runner) takeDue(now time.Time) []event.Seq {
 	return out
 }
 
-// loaded takes over exceptions with their events, and returns how many bytes
-// they are.
-func (r *runner) loaded(got []delivery.Loaded) (bytes int) {
+// loaded takes over exceptions with their events.
+func (r *runner) loaded(got []delivery.Loaded) {
 	for _, l := range got {
 		if l.Passed || l.Newer && !l.Replay && r.conf.endpoint.OnBacklog == subscription.BacklogLatest {
-			r.overtaken = append(r.overtaken, l)
+			r.overtaken = append(r.overtaken, givenWay{Loaded: l})
 			continue
 		}
 		r.retries.pushBack(l)
-		bytes += len(l.Item.Body)
+		r.load(&l.Item)
 	}
-	r.bytes += bytes
-	return bytes
 }
 
-// read takes over a page of the log, asked for at the wake-up before, and
-// returns how many bytes were loaded.
-func (r *runner) read(p delivery.Page, asked int) (bytes int) {
+// read takes over a page of the log, asked for at the wake-up before.
+func (r *runner) read(p delivery.Page, asked int) {
 	if p.Upto == r.readTo && len(p.Items) == 0 && asked == r.asked {
 		r.caughtUp = true
 	}
 	fresh := false
-	for _, it := range p.Items {
+	for i := range p.Items {
+		it := &p.Items[i]
 		switch {
 		case it.Seq <= r.readTo:
 			continue
 		case r.skip[it.Seq]:
 			delete(r.skip, it.Seq)
+			r.touched = max(r.touched, it.Seq)
 			continue
-		case r.waiting[it.Subject] > 0:
+		case len(r.waiting) > 0 && r.waiting[it.Subject] > 0:
 			r.block(it)
 			continue
 		}
 		fresh = true
-		r.window.add(it.Seq)
 		r.items++
-		bytes += len(it.Body)
-		l := r.lanes[it.Subject]
-		if l == nil {
-			l = &lane{subject: it.Subject}
-			r.lanes[it.Subject] = l
-		}
-		l.items.pushBack(it)
-		if it.Type.IsWithdrawal() {
-			l.urgent++
-		}
+		r.load(it)
+		l := r.lane(it.Subject)
+		l.push(r.e.newEntry(it, r.window.add(it.Seq, l)))
 		r.queue(l, false)
 	}
 	if p.Upto > r.readTo && !fresh && r.filterAt.IsZero() {
 		r.filterAt = time.Now().Add(filterDelay)
 	}
 	r.readTo = max(r.readTo, p.Upto)
-	r.bytes += bytes
-	return bytes
+}
+
+// unread gives back what was read last and not touched yet: it is read again
+// when its time comes.
+func (r *runner) unread() {
+	from := max(r.touched, r.window.cursor(r.readTo))
+	if r.loading || r.readTo <= from {
+		return
+	}
+	for _, l := range r.lanes {
+		var last *entry
+		en := l.first
+		for en != nil && en.item.Seq <= from {
+			last, en = en, en.next
+		}
+		if l.last = last; last == nil {
+			l.first = nil
+		} else {
+			last.next = nil
+		}
+		for en != nil {
+			next := en.next
+			l.n--
+			if en.item.Type.IsWithdrawal() {
+				l.urgent--
+			}
+			r.items--
+			r.unload(&en.item)
+			r.e.freeEntry(en)
+			en = next
+		}
+		if l.n == 0 {
+			l.leave()
+			r.settleLane(l)
+		}
+	}
+	r.window.cut(from)
+	r.readTo, r.caughtUp = from, false
+}
+
+// lane returns a subject's lane.
+func (r *runner) lane(subject string) *lane {
+	l := r.lanes[subject]
+	if l == nil {
+		l = r.e.newLane(subject)
+		r.lanes[subject] = l
+	}
+	return l
+}
+
+// settleLane takes a lane away that holds nothing and waits for nothing.
+func (r *runner) settleLane(l *lane) {
+	if l.n == 0 && !l.busy && r.lanes[l.subject] == l {
+		delete(r.lanes, l.subject)
+		r.e.freeLane(l)
+	}
 }
 
 // queue puts a lane among those that can go on. A lane that holds a withdrawal
 // goes to the others of its kind, which are served first.
 func (r *runner) queue(l *lane, first bool) {
-	if _, busy := r.flying[l.subject]; busy || l.queued || l.items.len() == 0 {
-		return
-	}
-	l.queued = true
 	q := &r.ready
 	if l.urgent > 0 {
 		q = &r.urgent
 	}
+	if l.busy || l.n == 0 || l.in == q {
+		return
+	}
+	l.leave()
 	if first {
 		q.pushFront(l)
 	} else {
@@ -343,11 +429,12 @@ func (r *runner) queue(l *lane, first bool) {
 
 // block makes an exception of an event that must wait behind another of its
 // subject. It is recorded with the cursor that passes it.
-func (r *runner) block(it delivery.Item) {
+func (r *runner) block(it *delivery.Item) {
 	r.puts = append(r.puts, delivery.Exception{
 		Seq: it.Seq, Subject: it.Subject, State: delivery.WaitTurn, Base: r.tried[it.Seq],
 	})
 	r.waiting[it.Subject]++
+	r.touched = max(r.touched, it.Seq)
 }
 
 // spill blocks everything that is loaded of a subject.
@@ -356,44 +443,61 @@ func (r *runner) spill(subject string) {
 	if l == nil {
 		return
 	}
-	for {
-		it, ok := l.items.popFront()
-		if !ok {
-			break
-		}
+	l.leave()
+	for en := l.shift(); en != nil; en = l.shift() {
 		r.items--
-		r.unload(len(it.Body))
-		r.window.settle(it.Seq)
-		r.block(it)
+		r.unload(&en.item)
+		r.window.settle(en.pos)
+		r.block(&en.item)
+		r.e.freeEntry(en)
 	}
-	l.dead = true
-	delete(r.lanes, subject)
+	r.settleLane(l)
 }
 
-func (r *runner) unload(bytes int) {
-	r.bytes -= bytes
-	r.e.bytes -= bytes
+// itemBytes is what a loaded event takes beside its body: its lane, its place
+// and its names.
+const itemBytes = 512
+
+func (r *runner) load(it *delivery.Item) {
+	r.bytes += len(it.Body) + itemBytes
+	r.e.bytes += len(it.Body) + itemBytes
+}
+
+func (r *runner) unload(it *delivery.Item) {
+	r.bytes -= len(it.Body) + itemBytes
+	r.e.bytes -= len(it.Body) + itemBytes
+}
+
+// inFlightLimit is how many requests the endpoint may have on the wire now.
+func (r *runner) inFlightLimit() int {
+	return r.pace.InFlight(r.conf.inFlight, r.e.slots[delivery.Slow], r.e.competing)
 }
 
 // canSend tells whether the runner has something that may be sent now.
 func (r *runner) canSend(now time.Time) bool {
-	if r.state != open || r.stale || r.hold.Held() || r.inFlight >= r.conf.inFlight || now.Before(r.limited) {
+	if r.state != open || r.stale || r.hold.Held() || r.inFlight >= r.inFlightLimit() || now.Before(r.limited) || !r.e.leased(now) {
 		return false
 	}
-	return (r.retries.len() > 0 || r.canSendFresh()) && r.hasToken(now)
+	return (r.canSendRetry() || r.canSendFresh()) && r.hasToken(now)
 }
 
-func (r *runner) canSendFresh() bool {
-	if r.ready.len() == 0 && r.urgent.len() == 0 || r.inFlight >= r.allow {
-		return false
-	}
-	return !r.breaker.Open || r.probing()
+// canSendRetry: a part of the slots is kept for first tries.
+func (r *runner) canSendRetry() bool {
+	_, most := delivery.RetrySlots(r.inFlightLimit())
+	return r.retries.len() > 0 && r.retrying < most
 }
+
+// waitsFresh tells whether first tries wait that may be made.
+func (r *runner) waitsFresh() bool {
+	return r.ready.len()+r.urgent.len() > 0 && (!r.breaker.Open || r.probing())
+}
+
+func (r *runner) canSendFresh() bool { return r.waitsFresh() && r.inFlight < r.allow }
 
 // pick takes the next delivery; nil: there is none that may be sent now.
 //
-// First tries go ahead of retries, but one turn in eight is the retries', so
-// that neither starves.
+// First tries go ahead of retries, but an eighth of the slots is the retries',
+// or, where there are few, one turn in eight, so that neither starves.
 func (r *runner) pick(now time.Time) *job {
 	if !r.canSend(now) {
 		return nil
@@ -410,7 +514,7 @@ func (r *runner) pick(now time.Time) *job {
 	}
 	r.picks++
 	var j *job
-	if r.retries.len() > 0 && (r.picks%8 == 0 || !r.canSendFresh()) {
+	if r.canSendRetry() && (r.retriesTurn() || !r.canSendFresh()) {
 		j = r.pickRetry()
 	}
 	if j == nil && r.canSendFresh() {
@@ -420,9 +524,18 @@ func (r *runner) pick(now time.Time) *job {
 		return nil
 	}
 	j.r, j.conf, j.bearer, j.started = r, r.conf, bearer, now
-	r.flying[j.item.Subject] = struct{}{}
-	r.inFlight++
+	j.sign = r.conf.signer(now)
+	j.lane.busy = true
+	r.e.onWire(j)
 	return j
+}
+
+// retriesTurn tells whether a retry goes ahead of a first try now.
+func (r *runner) retriesTurn() bool {
+	if retries, _ := delivery.RetrySlots(r.inFlightLimit()); retries > 0 {
+		return r.retrying < retries
+	}
+	return r.picks%8 == 0
 }
 
 func (r *runner) pickRetry() *job {
@@ -430,41 +543,46 @@ func (r *runner) pickRetry() *job {
 	if !ok {
 		return nil
 	}
-	if _, busy := r.flying[l.Subject]; busy { // its turn has not come; look again when the subject is free
-		r.unload(len(l.Item.Body))
+	if lane := r.lanes[l.Subject]; lane != nil && lane.busy { // its turn has not come; look again when the subject is free
+		r.unload(&l.Item)
 		delete(r.out, l.Seq)
 		delete(r.heads, l.Subject)
 		return nil
 	}
-	return &job{item: l.Item, trouble: true, exc: l.Exception}
+	j := r.e.newJob()
+	j.item, j.trouble, j.retry, j.exc, j.lane = l.Item, true, true, l.Exception, r.lane(l.Subject)
+	j.lane.leave()
+	return j
 }
 
+// pickFresh takes the next first try. Lanes that hold a withdrawal go first,
+// but one turn in eight is the others', so that they do not starve.
 func (r *runner) pickFresh() *job {
 	for {
-		l, ok := r.urgent.popFront()
-		if !ok {
-			if l, ok = r.ready.popFront(); !ok {
-				return nil
-			}
+		r.firsts++
+		l := r.urgent.head
+		if l == nil || r.firsts%8 == 0 && r.ready.head != nil {
+			l = r.ready.head
 		}
-		l.queued = false
-		if l.dead {
-			continue
+		if l == nil {
+			return nil
 		}
+		l.leave()
 		if r.overtake(l) {
-			r.flying[l.subject] = struct{}{} // until that is recorded
+			l.busy = true // until that is recorded
 			continue
 		}
-		it, ok := l.items.popFront()
-		if !ok {
-			continue
-		}
-		if it.Type.IsWithdrawal() {
-			l.urgent--
-		}
+		en := l.shift()
 		r.items--
-		j := &job{item: it, exc: delivery.Exception{Seq: it.Seq, Subject: it.Subject, Base: r.tried[it.Seq]}}
-		r.onWire[it.Seq] = j
+		r.touched = max(r.touched, en.item.Seq)
+		j := r.e.newJob()
+		j.item, j.pos, j.lane = en.item, en.pos, l
+		j.exc = delivery.Exception{Seq: en.item.Seq, Subject: l.subject}
+		if len(r.tried) > 0 {
+			j.exc.Base = r.tried[en.item.Seq]
+		}
+		l.job = j
+		r.e.freeEntry(en)
 		return j
 	}
 }
@@ -478,46 +596,47 @@ func (r *runner) overtake(l *lane) bool {
 		l.latest = false // what came meanwhile has its turn after this one
 		return false
 	}
-	for l.items.len() > 1 && l.items.get(0).Type == event.PermissionsEffective && l.items.get(1).Type == event.PermissionsEffective {
-		it, _ := l.items.popFront()
-		r.overtaken = append(r.overtaken, delivery.Loaded{Item: it})
+	for l.n > 1 && l.first.item.Type == event.PermissionsEffective && l.first.next.item.Type == event.PermissionsEffective {
+		en := l.shift()
+		r.overtaken = append(r.overtaken, givenWay{delivery.Loaded{Item: en.item}, en.pos})
 		r.items--
-		r.unload(len(it.Body))
+		r.unload(&en.item)
+		r.touched = max(r.touched, en.item.Seq)
+		r.e.freeEntry(en)
 		l.latest = true
 	}
 	return l.latest
 }
 
-// finish takes over the result of an attempt; nil: it was called off, and
-// nothing is known.
-func (r *runner) finish(j *job, res *result) {
-	r.inFlight--
+// finish takes over the result of an attempt at now; done is false when it was
+// called off, and nothing is known.
+func (r *runner) finish(j *job, now time.Time, done bool) {
+	r.e.offWire(j, now)
 	if r.state != closing {
-		r.unload(len(j.item.Body))
-		if r.onWire[j.item.Seq] == j {
-			delete(r.onWire, j.item.Seq)
-		}
+		r.unload(&j.item)
 	}
-	if res == nil {
+	j.item.Body = nil
+	if !done {
+		r.e.freeJob(j)
 		return
 	}
-	r.results = append(r.results, *res)
+	r.results = append(r.results, j)
 	r.e.results++
 	switch {
-	case res.verdict == delivery.Success, res.served:
+	case j.verdict == delivery.Success, j.served:
 		if r.breaker != (delivery.Breaker{}) {
 			r.breaker, r.breakerDirty = r.breaker.Passed(), true
 			clear(r.failed)
 		}
 		if r.conf != nil && r.allow < r.conf.inFlight {
-			r.allow = min(2*r.allow, r.conf.inFlight)
+			r.allow++ // twice as many with each round
 		}
-	case res.verdict == delivery.Retry:
+	case j.verdict == delivery.Retry:
 		if len(r.failed) < 2*delivery.BreakerSubjects {
 			r.failed[j.item.Subject] = struct{}{}
 		}
 		was := r.breaker.Open
-		r.breaker = r.breaker.Failed(res.attempt.At, res.attempt.Reason, len(r.failed), r.subjects())
+		r.breaker = r.breaker.Failed(j.attempt.At, j.attempt.Reason, len(r.failed), r.subjects())
 		if r.breakerDirty = true; r.breaker.Open && !was {
 			r.allow = 1
 			r.e.o.Logger.Warn("the endpoint's breaker opened", "endpoint", string(r.id), "reason", r.breaker.Reason, "count", r.breaker.Failures)
@@ -525,8 +644,20 @@ func (r *runner) finish(j *job, res *result) {
 	}
 }
 
-// subjects is how many subjects are loaded or wait.
-func (r *runner) subjects() int { return len(r.lanes) + len(r.waiting) }
+// subjects is how many subjects are loaded or wait, as far as the breaker
+// needs to know.
+func (r *runner) subjects() int {
+	n := len(r.waiting)
+	if len(r.failed) >= delivery.BreakerSubjects || r.breaker.Failures+1 < delivery.BreakerFailures {
+		return n + len(r.lanes) // more or less
+	}
+	for subject := range r.lanes {
+		if r.waiting[subject] == 0 {
+			n++
+		}
+	}
+	return n
+}
 
 // setTimer wakes the runner when the next of its times has come. Those that
 // are past at now are seen to already.
@@ -547,6 +678,9 @@ func (r *runner) setTimer(now time.Time) {
 			earliest(r.due.next())
 		}
 		earliest(r.limited)
+		if r.pace == delivery.Unproven && r.inFlight > 0 && r.e.young.head != nil {
+			earliest(r.e.young.head.started.Add(delivery.SlowAfter))
+		}
 		earliest(r.filterAt)
 		if r.hold.Held() {
 			earliest(r.hold.NextAt)
@@ -574,6 +708,7 @@ func (r *runner) ring() {
 	r.e.mu.Lock()
 	defer r.e.mu.Unlock()
 	r.timerAt = time.Time{}
+	r.e.age(time.Now())
 	r.e.kick(r)
 }
 

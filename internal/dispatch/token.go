@@ -146,35 +146,27 @@ func (r *runner) authorised() {
 	r.hold, r.holdDirty = delivery.Hold{State: delivery.Authorised, Since: now()}, true
 }
 
-// putBack takes back a delivery whose token the receiver refused when no other
-// was to be had. It is as if it had never been picked.
-func (e *Engine) putBack(j *job, t *credential.Trouble) {
-	r := j.r
-	r.inFlight--
-	if r.state == closing {
-		return // it is read again
+// putBack takes back a delivery at now, whose token the receiver refused when
+// no other was to be had. It is as if it had never been picked.
+func (e *Engine) putBack(j *job, t *credential.Trouble, now time.Time) {
+	r, conf := j.r, j.conf
+	e.offWire(j, now)
+	if r.state == closing { // it is read again
+		e.freeJob(j)
+		return
 	}
-	subject := j.item.Subject
-	delete(r.flying, subject)
-	if r.onWire[j.item.Seq] == j {
-		delete(r.onWire, j.item.Seq)
-	}
+	l := j.lane
+	l.busy = false
 	if j.trouble {
 		r.retries.pushFront(delivery.Loaded{Exception: j.exc, Item: j.item})
+		r.settleLane(l)
 	} else {
-		l := r.lanes[subject]
-		if l == nil {
-			l = &lane{subject: subject}
-			r.lanes[subject] = l
-		}
-		l.items.pushFront(j.item)
-		if j.item.Type.IsWithdrawal() {
-			l.urgent++
-		}
+		l.unshift(e.newEntry(&j.item, j.pos))
 		r.items++
-		r.release(subject)
+		r.release(l)
 	}
-	if r.conf.tokens == j.conf.tokens && !r.hasToken(time.Now()) {
+	e.freeJob(j)
+	if r.conf.tokens == conf.tokens && !r.hasToken(now) {
 		r.holdBack(t, "The receiver refused the token with 401, and no other was to be had. ")
 	}
 }

@@ -1,0 +1,218 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/fault"
+)
+
+// Nodes is what an engine needs that shares its store with those of other
+// nodes. What each method must do is said at store.Engine.
+type Nodes interface {
+	Beat(ctx context.Context) (delivery.Beat, error)
+	Release(ctx context.Context, leases []delivery.Lease, gone bool) error
+}
+
+const (
+	// leaseMargin is how long before the leases end nothing is on the wire any
+	// more: another node may take them over at their end.
+	leaseMargin = 2 * time.Second
+	// takenPause is how long is waited for a lease that another node still has.
+	takenPause = 500 * time.Millisecond
+)
+
+// membership is an engine's part in the work of several nodes. All but nodes is
+// guarded by the engine's lock.
+type membership struct {
+	nodes Nodes // nil: there is one node, and none of this
+
+	beat   delivery.Beat
+	until  time.Time // when the leases end, by our own clock, counted from when they were asked for
+	sends  context.Context
+	cut    context.CancelFunc // ends what is on the wire
+	alarm  *time.Timer        // cuts when the leases are about to end
+	back   []delivery.Lease   // to be given back
+	soon   chan struct{}      // holds one: there is something to give back
+	stop   chan struct{}      // closed by leave
+	done   chan struct{}      // closed when beating has ended
+	opened map[delivery.Endpoint]time.Time
+}
+
+// mine tells whether the endpoint is this node's to send to, as things stand.
+func (e *Engine) mine(id delivery.Endpoint) bool {
+	return e.cluster.nodes == nil || delivery.Owner(e.cluster.beat.Nodes, id) == e.cluster.beat.Self
+}
+
+// leased tells whether the leases last for a while.
+func (e *Engine) leased(now time.Time) bool {
+	return e.cluster.nodes == nil || now.Add(leaseMargin).Before(e.cluster.until)
+}
+
+// sending returns the context of requests, which ends with the leases.
+func (e *Engine) sending() context.Context {
+	if e.cluster.nodes == nil {
+		return e.wire
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.cluster.sends
+}
+
+// join says that this node lives, and does so until leave. It returns after the
+// first time.
+func (e *Engine) join() {
+	if e.cluster.nodes == nil {
+		return
+	}
+	e.mu.Lock()
+	e.cluster.stop, e.cluster.done = make(chan struct{}), make(chan struct{})
+	e.cluster.soon = make(chan struct{}, 1)
+	e.cluster.sends, e.cluster.cut = context.WithCancel(e.wire)
+	e.cluster.opened = map[delivery.Endpoint]time.Time{}
+	e.mu.Unlock()
+	e.beat()
+	go func() {
+		defer close(e.cluster.done)
+		for {
+			wait := delivery.BeatTime
+			if !e.leased(time.Now().Add(delivery.LeaseTime / 2)) {
+				wait = delivery.BeatTime / 4 // the last one failed
+			}
+			t := time.NewTimer(wait)
+			select {
+			case <-t.C:
+				e.beat()
+			case <-e.cluster.soon:
+				e.giveBack(false)
+			case <-e.cluster.stop:
+				t.Stop()
+				return
+			case <-e.wire.Done(): // stopping takes too long
+				t.Stop()
+				return
+			}
+			t.Stop()
+		}
+	}()
+}
+
+// leave gives all leases back, once nothing is on the wire.
+func (e *Engine) leave() {
+	if e.cluster.nodes == nil {
+		return
+	}
+	close(e.cluster.stop)
+	<-e.cluster.done
+	e.mu.Lock()
+	for _, r := range e.runners {
+		if r.lease.Epoch != 0 {
+			e.cluster.back = append(e.cluster.back, r.lease)
+		}
+	}
+	if e.cluster.alarm != nil {
+		e.cluster.alarm.Stop()
+	}
+	e.cluster.cut()
+	e.mu.Unlock()
+	e.giveBack(true)
+}
+
+// beat renews the leases and finds out which endpoints are this node's.
+func (e *Engine) beat() {
+	asked := time.Now()
+	ctx, cancel := context.WithTimeout(e.wire, delivery.LeaseTime)
+	defer cancel()
+	b, err := e.cluster.nodes.Beat(ctx)
+	if err != nil {
+		e.o.Logger.Warn("the leases could not be renewed", "error", err)
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	moved := !slices.Equal(b.Nodes, e.cluster.beat.Nodes)
+	if moved {
+		e.o.Logger.Info("the nodes that live", "count", len(b.Nodes))
+	}
+	again := !e.leased(asked)
+	e.cluster.beat = b
+	e.cluster.until = asked.Add(delivery.LeaseTime)
+	if e.cluster.sends.Err() != nil {
+		e.cluster.sends, e.cluster.cut = context.WithCancel(e.wire)
+	}
+	if e.cluster.alarm != nil {
+		e.cluster.alarm.Stop()
+	}
+	e.cluster.alarm = time.AfterFunc(time.Until(e.cluster.until.Add(-leaseMargin)), e.ranOut)
+	for _, r := range e.runners {
+		switch {
+		case r.state == open && !b.Held[r.id] && e.cluster.opened[r.id].Before(asked):
+			e.drop(r, 0) // another node has it
+		case !e.mine(r.id):
+			e.yield(r)
+		case again:
+			e.kick(r)
+		}
+	}
+	if moved && e.running {
+		select {
+		case e.rescan <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// ranOut takes what is on the wire away from it: another node may send from now
+// on.
+func (e *Engine) ranOut() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if time.Now().Before(e.cluster.until.Add(-leaseMargin)) {
+		return // they were renewed at this moment
+	}
+	e.o.Logger.Warn("the leases ran out; nothing is sent until they are renewed")
+	e.cluster.cut()
+	for _, r := range e.runners {
+		e.drop(r, 0) // nothing is known of what was on the wire
+	}
+}
+
+// yield leaves an endpoint to another node: once nothing of it is on the wire its
+// lease is given back.
+func (e *Engine) yield(r *runner) {
+	r.gone = true
+	e.drop(r, 0)
+}
+
+// release notes that a lease is to be given back.
+func (e *Engine) release(l delivery.Lease) {
+	if e.cluster.nodes == nil || l.Epoch == 0 {
+		return
+	}
+	e.cluster.back = append(e.cluster.back, l)
+	select {
+	case e.cluster.soon <- struct{}{}:
+	default:
+	}
+}
+
+// giveBack gives leases back. One that is not given back ends by itself.
+func (e *Engine) giveBack(gone bool) {
+	e.mu.Lock()
+	back := e.cluster.back
+	e.cluster.back = nil
+	e.mu.Unlock()
+	if len(back) == 0 && !gone {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(e.wire), delivery.BeatTime)
+	defer cancel()
+	if err := e.cluster.nodes.Release(ctx, back, gone); err != nil {
+		e.o.Logger.Warn("leases could not be given back; they end by themselves", "error", err)
+	}
+}
+
+// isTaken tells whether another node has the lease that was asked for.
+func isTaken(err error) bool { return fault.CodeOf(err) == "lease_taken" }
