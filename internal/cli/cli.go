@@ -47,9 +47,13 @@ func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 			limitMemory(environ)
 			err = dev(ctx, cfg, stdout, stderr)
 		case config.Migrate:
-			err = migrate(ctx, cfg)
+			err = migrate(ctx, cfg, stdout)
 		case config.RotateKeys:
 			err = rotateKeys(ctx, cfg, stdout, stderr)
+		case config.Backup:
+			err = backup(cfg, stdout)
+		case config.Restore:
+			err = restore(cfg, stdout)
 		case config.Version:
 			_, err = fmt.Fprintln(stdout, thisBuild())
 		}
@@ -172,7 +176,10 @@ func ensureKeys(ctx context.Context, cfg config.Config) (keys, error) {
 }
 
 // migrate brings the schema up to date.
-func migrate(ctx context.Context, cfg config.Config) error {
+func migrate(ctx context.Context, cfg config.Config, stdout io.Writer) error {
+	if cfg.From != "" {
+		return moveStore(ctx, cfg, stdout)
+	}
 	if cfg.Database.IsSet() {
 		if err := postgres.Migrate(ctx, postgres.Server{URL: cfg.Database.Reveal()}); err != nil {
 			return about(storeSetting(cfg, err), err)

@@ -30,6 +30,8 @@ const (
 	Serve      Command = "serve"
 	Migrate    Command = "migrate"
 	RotateKeys Command = "keys rotate"
+	Backup     Command = "backup <file>"
+	Restore    Command = "restore <file>"
 	Version    Command = "version"
 	Help       Command = "help"
 )
@@ -43,6 +45,9 @@ type Config struct {
 	PublicURL   string // scheme and host without a slash at the end; empty: from the address we listen on, see BaseURL
 	DataDir     string // empty only for Dev: a temporary folder
 	NoMigrate   bool   // Serve and RotateKeys only: do not touch the schema
+
+	From string // Migrate only: the data folder of an embedded store that is moved into Database; empty: none
+	File string // Backup and Restore only: the copy
 
 	Database secret.Value // URL of a PostgreSQL database; unset: the embedded store
 

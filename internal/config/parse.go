@@ -45,7 +45,20 @@ type serveCommand struct {
 	NoMigrate toggle `default:"false" help:"Do not bring the schema up to date at the start."`
 }
 
-type migrateCommand struct{ settings }
+type migrateCommand struct {
+	settings
+	From string `placeholder:"DIR" help:"Move the embedded store of this data folder, with everything, into --database, which must be empty. No server may have the folder open. Default: none."`
+}
+
+type backupCommand struct {
+	settings
+	File string `arg:"" help:"The copy; there must be no such file yet."`
+}
+
+type restoreCommand struct {
+	settings
+	File string `arg:"" help:"A copy that backup made."`
+}
 
 type keysCommand struct {
 	Rotate rotateCommand `cmd:"" help:"Seal everything anew by the first master key, while the server runs or not. A master key of the data folder is made anew before; one from elsewhere is read again, so put the new one first."`
@@ -73,6 +86,12 @@ func (serveCommand) Help() string { return secretsHelp }
 func (migrateCommand) Help() string { return secretsHelp }
 
 // Help adds what is no flag to the command's help.
+func (backupCommand) Help() string { return secretsHelp }
+
+// Help adds what is no flag to the command's help.
+func (restoreCommand) Help() string { return secretsHelp }
+
+// Help adds what is no flag to the command's help.
 func (rotateCommand) Help() string { return secretsHelp }
 
 type grammar struct {
@@ -80,6 +99,8 @@ type grammar struct {
 	Serve   serveCommand   `cmd:"" help:"The server."`
 	Migrate migrateCommand `cmd:"" help:"Bring the schema up to date and exit."`
 	Keys    keysCommand    `cmd:"" help:"The master keys."`
+	Backup  backupCommand  `cmd:"" help:"Copy the embedded store to a file, the state of one instant, while the server runs or not. The master key is not in it: keep it apart."`
+	Restore restoreCommand `cmd:"" help:"Put a copy into a data folder that has no store."`
 	Version struct{}       `cmd:"" help:"Show version, commit and Go version."`
 }
 
@@ -157,12 +178,23 @@ func Parse(args, environ []string, stdout, stderr io.Writer) (Command, Config, e
 		s = g.Dev.settings
 	case Migrate:
 		s = g.Migrate.settings
+	case Backup:
+		s = g.Backup.settings
+	case Restore:
+		s = g.Restore.settings
 	case RotateKeys:
 		s, noMigrate = g.Keys.Rotate.settings, g.Keys.Rotate.NoMigrate
 	}
 	c, err := newChecker(ctx, environ, env).config(cmd, s, noMigrate)
 	if err != nil {
 		return "", Config{}, err
+	}
+	if c.From = g.Migrate.From; cmd == Migrate && c.From != "" && !c.Database.IsSet() {
+		return "", Config{}, fault.At(fault.Invalid, "usage", "--from", "--from needs a database to move into: set CONSENTWIRE_DATABASE.")
+	}
+	c.File = g.Backup.File + g.Restore.File
+	if (cmd == Backup || cmd == Restore) && c.Database.IsSet() {
+		return "", Config{}, fault.At(fault.Invalid, "usage", variable("database"), "A PostgreSQL database is copied by its own tools, such as pg_basebackup; this is for the embedded store.")
 	}
 	return cmd, c, nil
 }

@@ -49,6 +49,7 @@ var rooms = map[string]string{
 	"store/postgres": "store/db fault",
 	// The tests of several rooms use it.
 	"store/postgres/pgtest": "",
+	"store/move":            "store/db fault",
 	"store/relational":      "store store/db fault id secret rules",
 	"store/storetest":       "store fault id secret rules",
 	"app":                   "store fault id secret signature wire rules",

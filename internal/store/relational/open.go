@@ -17,7 +17,7 @@ import (
 // Errors, all fault.Unavailable: those of the opener; "master_key_missing"
 // without a ring; "master_key_wrong" when the ring lacks a key that seals
 // something in it: the one it was made with, or another that came first in the
-// ring since, until Rewrap is done; "store_unreadable" when it is none of ours or
+// ring since, until Rewrap is done; "store_moved"; "store_unreadable" when it is none of ours or
 // cannot be opened.
 func Open(ctx context.Context, from db.Opener, o Options) (_ *Store, err error) {
 	if o.Keys == nil {
@@ -86,6 +86,7 @@ func unreadable(err error) error {
 const (
 	metaCheck = "check" // something known, sealed: tells a wrong key
 	metaIndex = "index" // the key of look-up hashes
+	metaMoved = "moved" // it was moved elsewhere (store/move)
 	metaNext  = "next " // and a key's ID: as check, by a later key that has sealed since; until Rewrap is done
 )
 
@@ -100,7 +101,16 @@ func metaPlace(name string) secret.Place {
 func (s *Store) unlock() error {
 	r := &reader{conn: s.writer, s: s}
 	var check, index []byte
-	err := r.get([]any{&check}, "SELECT value FROM meta WHERE name = ?", metaCheck)
+	var moved bool
+	err := r.get([]any{&moved}, "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?)", metaMoved)
+	if err != nil {
+		return unreadable(err)
+	}
+	if moved {
+		return fault.New(fault.Unavailable, "store_moved",
+			"This store was moved into a PostgreSQL database; serve that one, or its deliveries would be made twice.")
+	}
+	err = r.get([]any{&check}, "SELECT value FROM meta WHERE name = ?", metaCheck)
 	if fault.KindOf(err) == fault.NotFound {
 		return s.firstKeys(r)
 	}

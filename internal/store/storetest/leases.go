@@ -169,7 +169,7 @@ func (b *notebook) String() string {
 // and somebody looks on, all at once. Each history must be one that the model
 // allows.
 func leases(t *testing.T, r *room) {
-	const rounds, nodes, steps = 3, 3, 25
+	const rounds, nodes, steps = 6, 3, 30
 	r.apps()
 	for round := range uint64(rounds) {
 		es := []subscription.Endpoint{subscriber(app1, subscription.ID(fmt.Sprint("sub_a", round)), event.ConsentCreated), subscriber(app1, subscription.ID(fmt.Sprint("sub_b", round)), event.ConsentCreated)}
@@ -204,7 +204,7 @@ func leases(t *testing.T, r *room) {
 		for n := range nodes {
 			client(1+n, func(dice *rand.Rand, n int) error { return r.node(b, n, steps, dice, es, &published) })
 		}
-		client(nodes+1, func(dice *rand.Rand, n int) error { return r.owner(b, n, steps/2, dice, es) })
+		client(nodes+1, func(dice *rand.Rand, n int) error { return r.owner(b, n, steps, dice, es) })
 		client(nodes+2, func(_ *rand.Rand, n int) (err error) {
 			for _, evts := range events {
 				b.call(n, func(keep func(leaseCall, leaseAnswer)) {
@@ -284,7 +284,7 @@ func (r *room) node(b *notebook, client, steps int, dice *rand.Rand, es []subscr
 				continue
 			}
 			end := published.Load()
-			c := leaseCall{endpoint: delivery.Endpoint(e.ID), do: leaseRecord, epoch: mine[j].Epoch, cursor: event.Seq(max(1, end-dice.Int64N(6)))}
+			c := leaseCall{endpoint: delivery.Endpoint(e.ID), do: leaseRecord, epoch: mine[j].Epoch, cursor: event.Seq(max(0, end-dice.Int64N(6)))}
 			p := delivery.Progress{Lease: mine[j], At: minute(step), Cursor: c.cursor}
 			if dice.IntN(12) == 0 {
 				c.do = leaseSuspend
