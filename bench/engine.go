@@ -22,6 +22,7 @@ import (
 	"github.com/consentwire/consentwire/internal/id"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/store/postgres"
 	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
 	"github.com/consentwire/consentwire/internal/subscription"
@@ -29,6 +30,10 @@ import (
 
 // keyFile holds the master key of a prepared data folder.
 const keyFile = "master.key"
+
+// databaseFile is the file of a prepared folder that holds the address of its
+// database; without it the store is in the folder.
+const databaseFile = "database"
 
 func openStore(ctx context.Context, dir string) (*relational.Store, error) {
 	key, err := os.ReadFile(filepath.Join(dir, keyFile))
@@ -38,6 +43,10 @@ func openStore(ctx context.Context, dir string) (*relational.Store, error) {
 	keys, err := secret.ParseKeyring(secret.New(string(key)))
 	if err != nil {
 		return nil, err
+	}
+	url, err := os.ReadFile(filepath.Join(dir, databaseFile))
+	if err == nil {
+		return relational.Open(ctx, postgres.Server{URL: string(url)}, relational.Options{Keys: keys, Node: "nod_bench"})
 	}
 	return relational.Open(ctx, sqlite.File{Dir: dir}, relational.Options{Keys: keys})
 }
@@ -51,6 +60,11 @@ func (b *bench) makeStore(ctx context.Context, name string) (string, *relational
 	if err := os.WriteFile(filepath.Join(dir, keyFile), []byte(secret.RandomStd(32)), 0o600); err != nil {
 		return "", nil, err
 	}
+	if b.database != "" {
+		if err := os.WriteFile(filepath.Join(dir, databaseFile), []byte(b.database), 0o600); err != nil {
+			return "", nil, err
+		}
+	}
 	s, err := openStore(ctx, dir)
 	return dir, s, err
 }
@@ -60,6 +74,7 @@ type backlog struct {
 	events    int
 	endpoints int               // each hears every event
 	url       string            // of all of them
+	odd       string            // of the last one instead; empty: it has the others'
 	auth      subscription.Auth // of all of them; zero: none
 
 	dir  string
@@ -99,6 +114,9 @@ func (b *bench) prepare(ctx context.Context, name string, l *backlog) error {
 				Status: subscription.Active, StatusSince: at, Auth: l.auth,
 				SigningSecrets: []subscription.SigningSecret{{Secret: secret.New("whsec_" + secret.RandomStd(32))}},
 				MaxInFlight:    perEndpoint(l.endpoints), OnBacklog: subscription.BacklogAll, CreatedAt: at, UpdatedAt: at,
+			}
+			if l.odd != "" && i == l.endpoints-1 {
+				e.URL = l.odd
 			}
 			if err := tx.PutEndpoint(e, delivery.Shown{URL: l.url}); err != nil {
 				return err
@@ -181,8 +199,12 @@ func engine(args []string) error {
 	if err != nil {
 		return err
 	}
+	var nodes dispatch.Nodes
+	if _, err := os.Stat(filepath.Join(args[0], databaseFile)); err == nil {
+		nodes = s
+	}
 	e := dispatch.New(dispatch.Options{
-		Log: s, Client: client, Guard: guard, Version: "bench",
+		Log: s, Nodes: nodes, Client: client, Guard: guard, Version: "bench",
 		Schedule: delivery.Schedule{5 * time.Second, 5 * time.Minute, 30 * time.Minute},
 		Timeout:  egress.DefaultTimeout, Logger: slog.New(slog.DiscardHandler),
 	})

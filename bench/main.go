@@ -59,6 +59,9 @@ func measurements() []measurement {
 		{rows: []string{"deliveries-10-subscriptions"}, run: tenSubscriptions},
 		{rows: []string{"deliveries-1000-subscriptions"}, run: thousandSubscriptions},
 		{rows: []string{"deliveries-10-percent-poisoned"}, run: poisonedSubjects},
+		{rows: []string{"deliveries-beside-a-dead-endpoint"}, run: deadEndpoint},
+		{rows: []string{"deliveries-beside-a-slow-endpoint"}, run: slowEndpoint},
+		{rows: []string{"deliveries-postgres"}, run: onPostgres},
 		{rows: []string{"deliveries-fetched-token"}, run: fetchedToken},
 		{rows: []string{"deliveries-backlog-10m", "memory-backlog-10m"}, large: true, run: tenMillion},
 		{rows: []string{"latency-p50", "latency-p99"}, run: latency},
@@ -68,6 +71,9 @@ func measurements() []measurement {
 		{rows: []string{"import-20k-citizens", "import-200k-citizens", "import-20k-citizens-told", "memory-import"}, run: imports},
 		{rows: []string{"read-p99", "read-at-p99"}, run: reads},
 		{rows: []string{"lapses-3000"}, run: lapses},
+		{rows: []string{"kills-embedded"}, run: killsEmbedded},
+		{rows: []string{"kills-postgres"}, run: killsPostgres},
+		{rows: []string{"node-loss"}, run: nodeLoss},
 	}
 }
 
@@ -77,6 +83,8 @@ type bench struct {
 	server string // the server's binary
 	dir    string // scratch, removed at the end
 	quick  bool
+
+	database string // where stores are made instead of in folders; empty: in folders
 
 	profile string // file for the processor profile of the engine's last run; empty: none
 }

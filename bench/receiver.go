@@ -20,6 +20,7 @@ const (
 	pathBare     = "/bare"
 	pathAccept   = "/accept/"
 	pathPoison   = "/poison/"   // 503 for a tenth of the subjects, chosen by hash
+	pathSlow     = "/slow/"     // 200 after 10 s; not counted
 	pathArrivals = "/arrivals/" // 200, and the time is noted by subject
 	pathCounts   = "/counts"
 	pathNoted    = "/noted"
@@ -59,6 +60,10 @@ func receive([]string) error {
 			return
 		}
 		accepted.Add(1)
+	})
+	mux.HandleFunc("POST "+pathSlow, func(_ http.ResponseWriter, r *http.Request) {
+		drain(r)
+		_ = pause(r.Context(), 10*time.Second) // its sender may go
 	})
 	mux.HandleFunc("POST "+pathArrivals, func(_ http.ResponseWriter, r *http.Request) {
 		at := time.Now().UnixNano()

@@ -30,7 +30,7 @@ type scene struct {
 	one, two, three, four  permission.CitizenID // one's permission has lapsed unnoticed; three and four are linked
 	said                   permission.TransactionID
 	hook, paused           subscription.Endpoint
-	sent, dead             string // deliveries to hook
+	sent                   string // a delivery to hook
 	asked                  string
 	bin                    string
 	bearer                 string

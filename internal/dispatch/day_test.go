@@ -783,7 +783,7 @@ func (l *life) Do(ctx context.Context, r *egress.Request) (*egress.Response, err
 	number := func(name string) int { n, _ := strconv.Atoi(field(name)); return n }
 	g := got{
 		id: field("webhook-id"), subject: field("Consentwire-Subject"), sequence: number("Consentwire-Sequence"), attempt: number("Consentwire-Attempt"),
-		replay: r.Header["webhook-replay"] != nil, url: r.Target.URL(), header: r.Header, body: string(r.Body),
+		replay: has(r.Header, delivery.HeaderReplay), url: r.Target.URL(), header: r.Header, body: string(r.Body),
 	}
 	off := &egress.Error{Step: egress.StepResponse, Reason: "called off", Err: context.Canceled}
 	l.mu.Lock()
@@ -938,4 +938,11 @@ func (l *life) Record(ctx context.Context, batch []delivery.Progress) (out []del
 		}
 	}, func() { l.lost(batch) })
 	return out, err
+}
+
+// has tells whether a field is there under exactly this name, which is how it is
+// sent.
+func has(h http.Header, name string) bool {
+	_, ok := h[name]
+	return ok
 }

@@ -555,7 +555,6 @@ func (h *history) opened(p *delivery.Position) {
 	waiting := map[string]int{}
 	for _, d := range s.order {
 		if d.loose {
-			delete(p.Waiting, d.evt.Subject)
 			continue
 		}
 		if d.row != nil {

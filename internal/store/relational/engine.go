@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/delivery"
@@ -310,8 +311,8 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 		seen = make([]tailPlace, 0, min(limit, int(upto-p.Upto)))
 		defer func() { r.s.tails.add(key.app, since, seen) }()
 	}
-	var row itemRow
-	var body []byte // used again for each row
+	row := itemRow{keyed: shared}
+	var body, sealedKey []byte // used again for each row
 	texts := fewTexts{}
 	for rows.Next() {
 		if err := row.sort(rows, texts); err != nil {
@@ -323,7 +324,11 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 				err = rows.Scan(row.into()...)
 			}
 			var it delivery.Item
-			if err == nil {
+			if err == nil && shared {
+				if sealedKey, err = rows.Bytes(columnKey, sealedKey); err == nil {
+					it, err = r.openKeyed(&row, key.app, body, sealedKey)
+				}
+			} else if err == nil {
 				it, err = r.openItem(&row, key.app, body)
 			}
 			if err != nil {
@@ -363,12 +368,14 @@ const (
 	columnFeed
 	columnExcept
 	columnBody
+	columnKey // of readMatching
 )
 
 const (
-	fromLog      = "SELECT " + itemFields + " FROM event e WHERE e.app = ? AND e.seq > ? AND e.seq <= ?"
-	readLog      = fromLog + " ORDER BY e.seq"
-	readMatching = fromLog + " AND " + matching + " ORDER BY e.seq LIMIT ?"
+	readLog = "SELECT " + itemFields + " FROM event e WHERE e.app = ? AND e.seq > ? AND e.seq <= ? ORDER BY e.seq"
+	// A look-up of each data key would be a round trip.
+	readMatching = "SELECT " + itemFields + `, s.sealed_key FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
+		WHERE e.app = ? AND e.seq > ? AND e.seq <= ? AND ` + matching + " ORDER BY e.seq LIMIT ?"
 )
 
 type itemRow struct {
@@ -377,6 +384,7 @@ type itemRow struct {
 	feed     event.Feed
 	except   string
 
+	keyed      bool // the row has the data key too
 	dst, place []any
 	text       []byte
 }
@@ -385,6 +393,9 @@ type itemRow struct {
 func (i *itemRow) into() []any {
 	if i.dst == nil {
 		i.dst = []any{(*int64)(&i.Seq), &i.EventID, &i.Subject, &i.Sequence, &i.recorded, nil, nil, nil, nil}
+		if i.keyed {
+			i.dst = append(i.dst, nil)
+		}
 	}
 	return i.dst
 }
@@ -393,6 +404,9 @@ func (i *itemRow) into() []any {
 func (i *itemRow) sort(rows db.Rows, texts fewTexts) (err error) {
 	if i.place == nil {
 		i.place = []any{(*int64)(&i.Seq), nil, nil, nil, nil, nil, nil, nil, nil}
+		if i.keyed {
+			i.place = append(i.place, nil)
+		}
 	}
 	if err := rows.Scan(i.place...); err != nil {
 		return err
@@ -438,6 +452,33 @@ func (r *reader) openItem(row *itemRow, app int64, body []byte) (delivery.Item, 
 		}
 	}
 	c, err := r.subjectCipher(app, it.Subject)
+	if err == nil {
+		it.Body, err = c.Open(body, bodyPlace(it.EventID))
+	}
+	if err != nil {
+		return it, fmt.Errorf("open the body of %s: %w", it.EventID, err)
+	}
+	r.s.keysBySubject.Put(app, it.Subject, c)
+	r.s.seals.put(app, it.Subject, c)
+	return it, nil
+}
+
+// openKeyed is openItem for a row that was read with its subject's data key.
+func (r *reader) openKeyed(row *itemRow, app int64, body, sealedKey []byte) (delivery.Item, error) {
+	it := row.Item
+	it.RecordedAt = moment(row.recorded)
+	if len(body) == 0 {
+		return it, nil
+	}
+	c := r.s.lately(app, it.Subject)
+	if c != nil {
+		var err error
+		if it.Body, err = c.Open(body, bodyPlace(it.EventID)); err == nil {
+			r.s.seals.put(app, it.Subject, c)
+			return it, nil
+		}
+	}
+	c, err := r.s.cipher(app, it.Subject, sealedKey)
 	if err == nil {
 		it.Body, err = c.Open(body, bodyPlace(it.EventID))
 	}
@@ -641,6 +682,11 @@ func (t *tx) suspend(key epKey, e delivery.Endpoint, s *delivery.Suspension, at 
 // attemptColumns is the number of a row's columns.
 const attemptColumns = 17
 
+// manyAttempts is how many attempts insertManyAttempts inserts.
+const manyAttempts = 128
+
+var insertManyAttempts = insertAttempts[1] + strings.Repeat(", (?"+strings.Repeat(", ?", attemptColumns-1)+")", manyAttempts-1)
+
 // insertAttempts[n] inserts n attempts; one that exists already is left alone.
 var insertAttempts = inserts(`INSERT OR IGNORE INTO attempt
 	(ep, seq, n, at, duration_us, delivered, status, step, reason, replay, config, timestamp, interaction, signature, response, token, next_at) VALUES `, attemptColumns)
@@ -649,11 +695,17 @@ var insertAttempts = inserts(`INSERT OR IGNORE INTO attempt
 // made under a lease that had passed on, which met says may be so.
 func (t *tx) putAttempts(key epKey, list []delivery.Attempt, met bool) error {
 	size := maxInsert
-	if met {
+	switch {
+	case met:
 		size = 1
+	case t.s.db.Shared():
+		size = manyAttempts // each statement is a round trip
 	}
 	for len(list) > 0 {
 		n := min(len(list), size)
+		if n > maxInsert && n < manyAttempts {
+			n = maxInsert
+		}
 		args := make([]any, 0, n*attemptColumns)
 		for i := range list[:n] {
 			a := &list[i]
@@ -678,8 +730,14 @@ func (t *tx) putAttempts(key epKey, list []delivery.Attempt, met bool) error {
 			if err := t.renumber(key.ep, &list[0], args); err != nil {
 				return err
 			}
-		} else if _, err := t.exec(insertAttempts[n], args...); err != nil {
-			return err
+		} else {
+			query := insertManyAttempts
+			if n <= maxInsert {
+				query = insertAttempts[n]
+			}
+			if _, err := t.exec(query, args...); err != nil {
+				return err
+			}
 		}
 		list = list[n:]
 	}

@@ -46,7 +46,7 @@ func Open(ctx context.Context, from db.Opener, o Options) (_ *Store, err error) 
 	}
 	if s.db.Shared() {
 		s.db.Hear(s.hear)
-		go s.poll()
+		go s.poll() // #nosec G118 -- it ends with the store
 	}
 	go s.commit()
 	return s, nil

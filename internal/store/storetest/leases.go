@@ -196,7 +196,7 @@ func leases(t *testing.T, r *room) {
 		var all sync.WaitGroup
 		client := func(n int, fn func(dice *rand.Rand, client int) error) {
 			all.Go(func() {
-				if err := fn(rand.New(rand.NewPCG(round, uint64(n))), n); err != nil { // #nosec G404 -- a seed that can be played again
+				if err := fn(rand.New(rand.NewPCG(round, uint64(n))), n); err != nil { // #nosec G404 G115 -- a seed that can be played again, of small numbers
 					t.Errorf("client %d: %v", n, err)
 				}
 			})

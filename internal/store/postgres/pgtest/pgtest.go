@@ -40,6 +40,12 @@ var shared struct {
 	err  error
 }
 
+// Start returns a cluster that ends with the process, or by End.
+func Start() (*Cluster, error) { return start() }
+
+// End ends the cluster and removes its folder.
+func (c *Cluster) End() error { return c.end() }
+
 // Shared returns the cluster that all tests of the process use. It ends with
 // the process.
 func Shared(t testing.TB) *Cluster {
@@ -190,11 +196,20 @@ func (c *Cluster) Log() string {
 // Database makes an empty database and returns its address.
 func (c *Cluster) Database(t testing.TB) string {
 	t.Helper()
+	url, err := c.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+// Create is Database for whoever is no test.
+func (c *Cluster) Create() (url string, err error) {
 	name := fmt.Sprintf("test_%d", c.n.Add(1))
 	if out, err := c.SQL("postgres", "CREATE DATABASE "+name); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		return "", fmt.Errorf("%w: %s", err, out)
 	}
-	return c.URL(name)
+	return c.URL(name), nil
 }
 
 // URL returns the address of a database.
