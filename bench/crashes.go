@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/consentwire/consentwire/internal/load"
 )
 
 // crashes runs a test of package servertest, which the names of its checks say
@@ -35,8 +37,11 @@ func crashes(ctx context.Context, test string, kills int) (said string, err erro
 
 // kills is a row that counts what was lost or came out of order; the test says
 // which, and ends at the first.
-func kills(ctx context.Context, b *bench, name, test string) ([]Row, error) {
-	n := pick(b.quick, 5, 200)
+func kills(ctx context.Context, b *load.Bench, name, test string) ([]load.Row, error) {
+	n := 200
+	if b.Quick() {
+		n = 5
+	}
 	said, err := crashes(ctx, test, n)
 	if said == "" && err != nil {
 		return nil, err
@@ -45,21 +50,21 @@ func kills(ctx context.Context, b *bench, name, test string) ([]Row, error) {
 	if err != nil {
 		bad = 1
 	}
-	return []Row{atMost(name, bad, 0, "lost or out of order", fmt.Sprintf("%d SIGKILLs under load: %s", n, said))}, nil
+	return []load.Row{load.AtMost(name, bad, 0, "lost or out of order", fmt.Sprintf("%d SIGKILLs under load: %s", n, said))}, nil
 }
 
-func killsEmbedded(ctx context.Context, b *bench) ([]Row, error) {
+func killsEmbedded(ctx context.Context, b *load.Bench) ([]load.Row, error) {
 	return kills(ctx, b, "kills-embedded", "TestKill")
 }
 
-func killsPostgres(ctx context.Context, b *bench) ([]Row, error) {
+func killsPostgres(ctx context.Context, b *load.Bench) ([]load.Row, error) {
 	return kills(ctx, b, "kills-postgres", "TestKill_postgres")
 }
 
 var takenOver = regexp.MustCompile(`taken over from a (?:killed|frozen) node after ([0-9.]+)s`)
 
 // nodeLoss is how long the endpoints of a node that is lost wait for another one.
-func nodeLoss(ctx context.Context, _ *bench) ([]Row, error) {
+func nodeLoss(ctx context.Context, _ *load.Bench) ([]load.Row, error) {
 	said, err := crashes(ctx, "TestNodes", 1)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, said)
@@ -75,5 +80,5 @@ func nodeLoss(ctx context.Context, _ *bench) ([]Row, error) {
 	if longest == 0 {
 		return nil, fmt.Errorf("the test said nothing of a take-over: %s", said)
 	}
-	return []Row{atMost("node-loss", longest, 20, "s", "3 nodes on one PostgreSQL, 0 lost, 0 out of order: "+said)}, nil
+	return []load.Row{load.AtMost("node-loss", longest, 20, "s", "3 nodes on one PostgreSQL, 0 lost, 0 out of order: "+said)}, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/consentwire/consentwire/internal/config"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/load"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store/db"
 	"github.com/consentwire/consentwire/internal/store/postgres"
@@ -37,9 +38,15 @@ func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 	if len(args) == 1 && args[0] == "help" {
 		args = []string{"--help"}
 	}
+	if len(args) > 0 && args[0] == benchRole {
+		_, err := load.Play(args[1:])
+		return exit(ctx, err, stderr)
+	}
 	cmd, cfg, err := config.Parse(args, environ, stdout, stderr)
 	if err == nil {
 		switch cmd {
+		case config.Bench:
+			err = bench(ctx, args[1:], stdout, stderr)
 		case config.Serve:
 			limitMemory(environ)
 			err = serve(ctx, cfg, stderr)
@@ -58,6 +65,11 @@ func Main(ctx context.Context, args, environ []string, stdout, stderr io.Writer)
 			_, err = fmt.Fprintln(stdout, thisBuild())
 		}
 	}
+	return exit(ctx, err, stderr)
+}
+
+// exit says what went wrong and returns the exit status.
+func exit(ctx context.Context, err error, stderr io.Writer) int {
 	if err == nil || ctx.Err() != nil && errors.Is(err, ctx.Err()) { // stopped while it started
 		return exitOK
 	}

@@ -32,6 +32,7 @@ const (
 	RotateKeys Command = "keys rotate"
 	Backup     Command = "backup <file>"
 	Restore    Command = "restore <file>"
+	Bench      Command = "bench"
 	Version    Command = "version"
 	Help       Command = "help"
 )

@@ -101,6 +101,7 @@ type grammar struct {
 	Keys    keysCommand    `cmd:"" help:"The master keys."`
 	Backup  backupCommand  `cmd:"" help:"Copy the embedded store to a file, the state of one instant, while the server runs or not. The master key is not in it: keep it apart."`
 	Restore restoreCommand `cmd:"" help:"Put a copy into a data folder that has no store."`
+	Bench   struct{}       `cmd:"" help:"Measure this machine; bench --help tells how."`
 	Version struct{}       `cmd:"" help:"Show version, commit and Go version."`
 }
 
@@ -135,6 +136,9 @@ func Parse(args, environ []string, stdout, stderr io.Writer) (Command, Config, e
 	if name, ok := secretFlag(args); ok {
 		return "", Config{}, fault.At(fault.Invalid, "usage", "--"+name,
 			fmt.Sprintf("--%s is not a flag, because others could read it there: set %s, or name a file with --%s-file.", name, variable(name), name))
+	}
+	if len(args) > 0 && args[0] == string(Bench) { // it has flags of its own, and no settings
+		return Bench, Config{}, nil
 	}
 	env := environment(environ)
 	var (

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 // benchToken is the token of both sides of the comparison.
-const benchToken = "a-token-of-an-ordinary-length-of-forty-8"
+const benchToken = "a-token-of-an-ordinary-length-of-forty-8" // #nosec G101 -- of a test receiver
 
 // barFetched is what a fetched token that is cached may cost. Source: the bar
 // of the issue "Every way in".
@@ -19,7 +19,7 @@ const barFetched = 0.95
 
 // fetchedToken compares an engine that sends a token it has fetched with one
 // that sends the same token because its owner configured it.
-func fetchedToken(ctx context.Context, b *bench) ([]Row, error) {
+func fetchedToken(ctx context.Context, b *Bench) ([]Row, error) {
 	t, err := b.receiver(ctx)
 	if err != nil {
 		return nil, err
@@ -52,6 +52,6 @@ func fetchedToken(ctx context.Context, b *bench) ([]Row, error) {
 		ratios = append(ratios, ws[1].rate/ws[0].rate)
 		fmt.Fprintf(os.Stderr, "bench: fetched token %.0f/s, static token %.0f/s: %.2f\n", ws[1].rate, ws[0].rate, ratios[len(ratios)-1])
 	}
-	return []Row{atLeast("deliveries-fetched-token", median(ratios), barFetched, "of the rate with a static token",
+	return []Row{AtLeast("deliveries-fetched-token", median(ratios), barFetched, "of the rate with a static token",
 		fmt.Sprintf("%s; %d pairs %.2f..%.2f", load(1, events), len(ratios), slices.Min(ratios), slices.Max(ratios)))}, nil
 }

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"context"
@@ -18,7 +18,7 @@ const changeRate = 100
 // commit, to the receiver's handler of its notification, over the server's
 // public API. Requests are sent by the clock whether or not the former have
 // been answered.
-func latency(ctx context.Context, b *bench) ([]Row, error) {
+func latency(ctx context.Context, b *Bench) ([]Row, error) {
 	t, err := b.receiver(ctx)
 	if err != nil {
 		return nil, err
@@ -55,8 +55,8 @@ func latency(ctx context.Context, b *bench) ([]Row, error) {
 	what := fmt.Sprintf("%d changes at %d/s, end to end through the API, request sent to handler entered, max %.1f ms",
 		len(took), changeRate, quantile(took, 1))
 	return []Row{
-		atMost("latency-p50", quantile(took, 0.5), barP50, "ms", what),
-		atMost("latency-p99", quantile(took, 0.99), barP99, "ms", what),
+		AtMost("latency-p50", quantile(took, 0.5), barP50, "ms", what),
+		AtMost("latency-p99", quantile(took, 0.99), barP99, "ms", what),
 	}, nil
 }
 
@@ -119,7 +119,7 @@ func arrivals(ctx context.Context, t *target, asked map[string]time.Time) ([]flo
 
 // firstDelivery measures the newcomer's start: from the start of the process
 // to the first delivery that its own receiver has accepted.
-func firstDelivery(ctx context.Context, b *bench) ([]Row, error) {
+func firstDelivery(ctx context.Context, b *Bench) ([]Row, error) {
 	var took []float64
 	for range b.pairs() {
 		d, err := b.devOnce(ctx)
@@ -128,11 +128,11 @@ func firstDelivery(ctx context.Context, b *bench) ([]Row, error) {
 		}
 		took = append(took, d.Seconds())
 	}
-	return []Row{atMost("dev-first-delivery", median(took), barDevStart, "s",
+	return []Row{AtMost("dev-first-delivery", median(took), barDevStart, "s",
 		fmt.Sprintf("consentwire dev, empty folder, median of %d starts, most %.2f s", len(took), quantile(took, 1)))}, nil
 }
 
-func (b *bench) devOnce(ctx context.Context) (time.Duration, error) {
+func (b *Bench) devOnce(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
 	s, err := b.startServer(ctx, "dev")
 	if err != nil {
@@ -178,12 +178,12 @@ func (s *server) delivered(ctx context.Context) (time.Time, error) {
 
 // changes compares how many consents a second 64 clients can make with what
 // the same API answers when nothing is stored.
-func changes(ctx context.Context, b *bench) ([]Row, error) {
+func changes(ctx context.Context, b *Bench) ([]Row, error) {
 	p, err := b.besideForgetful(ctx, "/v1/consents", func() []byte { return consentRequest }, nil)
 	if err != nil {
 		return nil, err
 	}
-	return []Row{atLeast("changes-durable", median(p.ratios), barChanges, besideUnit, p.conditions("/v1/consents"))}, nil
+	return []Row{AtLeast("changes-durable", median(p.ratios), barChanges, besideUnit, p.conditions("/v1/consents"))}, nil
 }
 
 const besideUnit = "of the same API without a store"
@@ -202,7 +202,7 @@ func (p beside) conditions(path string) string {
 // besideForgetful compares how many requests a second 64 clients can make with
 // what the same API answers when nothing is stored. prepare, which may be nil,
 // is for the one that has a store.
-func (b *bench) besideForgetful(ctx context.Context, path string, body func() []byte, prepare func(apiReady) error) (p beside, err error) {
+func (b *Bench) besideForgetful(ctx context.Context, path string, body func() []byte, prepare func(apiReady) error) (p beside, err error) {
 	dir, s, err := b.makeStore(ctx, "durable")
 	if err != nil {
 		return p, err

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"context"
@@ -9,11 +9,11 @@ import (
 )
 
 // How long and how often is measured. DESIGN 2 asks for five pairs or more.
-func (b *bench) pairs() int { return pick(b.quick, 3, 5) }
+func (b *Bench) pairs() int { return pick(b.quick, 3, 5) }
 
-func (b *bench) halfTime() time.Duration { return pick(b.quick, time.Second, 3*time.Second) }
+func (b *Bench) halfTime() time.Duration { return pick(b.quick, time.Second, 3*time.Second) }
 
-func (b *bench) warmup() time.Duration { return pick(b.quick, 500*time.Millisecond, time.Second) }
+func (b *Bench) warmup() time.Duration { return pick(b.quick, 500*time.Millisecond, time.Second) }
 
 func pick[T any](quick bool, short, long T) T {
 	if quick {
@@ -31,7 +31,7 @@ type paired struct {
 
 // alternate runs the bare loop and an engine in turns, beginning and ending
 // with the loop.
-func (b *bench) alternate(ctx context.Context, t *target, l *backlog) (paired, error) {
+func (b *Bench) alternate(ctx context.Context, t *target, l *backlog) (paired, error) {
 	var p paired
 	var ready string
 	c, err := b.start(ctx, &ready, "loop", t.url(pathBare))
@@ -90,7 +90,7 @@ func (p paired) conditions(what string) string {
 }
 
 // deliver makes a backlog and measures its delivery in pairs.
-func (b *bench) deliver(ctx context.Context, name, path string, events, endpoints int) (paired, error) {
+func (b *Bench) deliver(ctx context.Context, name, path string, events, endpoints int) (paired, error) {
 	t, err := b.receiver(ctx)
 	if err != nil {
 		return paired{}, err
@@ -124,7 +124,7 @@ func load(endpoints, events int) string {
 		endpoints, perEndpoint(endpoints), events, bodySize, min(subjects, events))
 }
 
-func oneSubscription(ctx context.Context, b *bench) ([]Row, error) {
+func oneSubscription(ctx context.Context, b *Bench) ([]Row, error) {
 	events := pick(b.quick, 300_000, 1_500_000)
 	p, err := b.deliver(ctx, "one", pathAccept, events, 1)
 	if err != nil {
@@ -134,10 +134,23 @@ func oneSubscription(ctx context.Context, b *bench) ([]Row, error) {
 	used := median(each(p.runs, func(w window) float64 { return w.cpu }))
 	bare := median(each(p.bare, func(h half) float64 { return h.cpu }))
 	return []Row{
-		atLeast("deliveries-1-subscription", median(p.ratios), barRatio, "of the bare loop", what),
-		atMost("cpu-per-1000-deliveries", used, barCPU, "s", fmt.Sprintf("store included; the bare loop uses %.3f s", bare)),
+		AtLeast("deliveries-1-subscription", median(p.ratios), barRatio, "of the bare loop", what),
+		AtMost("cpu-per-1000-deliveries", used, barCPU, "s", fmt.Sprintf("store included; the bare loop uses %.3f s", bare)),
 		p.memory("memory-backlog", events),
 	}, nil
+}
+
+// OneSubscription measures deliveries to one subscription, against a bar of its
+// own.
+func OneSubscription(ctx context.Context, b *Bench, name, where string, bar float64) ([]Row, error) {
+	events := pick(b.quick, 200_000, 600_000)
+	p, err := b.deliver(ctx, "one", pathAccept, events, 1)
+	if err != nil {
+		return nil, err
+	}
+	return []Row{AtLeast(name, median(p.ratios), bar, "of the bare loop",
+		p.conditions(fmt.Sprintf("%s, 1 subscription with %d in flight, backlog %d, %d-byte bodies, %d subjects",
+			where, perEndpoint(1), events, bodySize, min(subjects, events))))}, nil
 }
 
 // memory returns the row of the most memory that any engine had. It is flat
@@ -147,37 +160,37 @@ func (p paired) memory(name string, events int) Row {
 	for _, w := range p.runs {
 		peak, growth = max(peak, w.peak), max(growth, w.late/w.early)
 	}
-	r := atMost(name, peak, barMemory, "MiB", fmt.Sprintf("resident, the most of %d runs with a backlog of %d; late/early %.2f", len(p.runs), events, growth))
+	r := AtMost(name, peak, barMemory, "MiB", fmt.Sprintf("resident, the most of %d runs with a backlog of %d; late/early %.2f", len(p.runs), events, growth))
 	r.Bar += fmt.Sprintf(", late/early <= %g", barFlat)
 	r.Pass = r.Pass && growth <= barFlat
 	return r
 }
 
-func tenSubscriptions(ctx context.Context, b *bench) ([]Row, error) {
+func tenSubscriptions(ctx context.Context, b *Bench) ([]Row, error) {
 	return b.several(ctx, "deliveries-10-subscriptions", 10, pick(b.quick, 30_000, 150_000))
 }
 
-func thousandSubscriptions(ctx context.Context, b *bench) ([]Row, error) {
+func thousandSubscriptions(ctx context.Context, b *Bench) ([]Row, error) {
 	return b.several(ctx, "deliveries-1000-subscriptions", 1000, pick(b.quick, 300, 1_500))
 }
 
-func (b *bench) several(ctx context.Context, name string, endpoints, events int) ([]Row, error) {
+func (b *Bench) several(ctx context.Context, name string, endpoints, events int) ([]Row, error) {
 	p, err := b.deliver(ctx, "several", pathAccept, events, endpoints)
 	if err != nil {
 		return nil, err
 	}
-	return []Row{atLeast(name, median(p.ratios), barRatio*barAlike, "of the bare loop",
+	return []Row{AtLeast(name, median(p.ratios), barRatio*barAlike, "of the bare loop",
 		p.conditions(load(endpoints, events)))}, nil
 }
 
-func tenMillion(ctx context.Context, b *bench) ([]Row, error) {
+func tenMillion(ctx context.Context, b *Bench) ([]Row, error) {
 	events := pick(b.quick, 500_000, 10_000_000)
 	p, err := b.deliver(ctx, "large", pathAccept, events, 1)
 	if err != nil {
 		return nil, err
 	}
 	return []Row{
-		atLeast("deliveries-backlog-10m", median(p.ratios), barRatio*barAlike, "of the bare loop",
+		AtLeast("deliveries-backlog-10m", median(p.ratios), barRatio*barAlike, "of the bare loop",
 			p.conditions(load(1, events))),
 		p.memory("memory-backlog-10m", events),
 	}, nil
@@ -186,7 +199,7 @@ func tenMillion(ctx context.Context, b *bench) ([]Row, error) {
 // poisonedSubjects compares an engine whose receiver refuses a tenth of the
 // subjects with the one that has none of them: the healthy nine tenths keep
 // their rate.
-func poisonedSubjects(ctx context.Context, b *bench) ([]Row, error) {
+func poisonedSubjects(ctx context.Context, b *Bench) ([]Row, error) {
 	t, err := b.receiver(ctx)
 	if err != nil {
 		return nil, err
@@ -218,6 +231,6 @@ func poisonedSubjects(ctx context.Context, b *bench) ([]Row, error) {
 	if refused == 0 {
 		return nil, fmt.Errorf("no poisoned subject was tried")
 	}
-	return []Row{atLeast("deliveries-10-percent-poisoned", median(ratios), barHealthy, "of the healthy subjects' rate",
+	return []Row{AtLeast("deliveries-10-percent-poisoned", median(ratios), barHealthy, "of the healthy subjects' rate",
 		fmt.Sprintf("%s, 1 subject in 10 answered 503; %d pairs %.2f..%.2f", load(1, events), len(ratios), slices.Min(ratios), slices.Max(ratios)))}, nil
 }

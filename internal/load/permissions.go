@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bufio"
@@ -73,16 +73,16 @@ const pathTransactions = "/v1/permissions/transactions"
 
 // transactions compares how many transactions a second 64 clients can record,
 // told to two feeds, with what the same API answers when nothing is stored.
-func transactions(ctx context.Context, b *bench) ([]Row, error) {
+func transactions(ctx context.Context, b *Bench) ([]Row, error) {
 	p, err := b.besideForgetful(ctx, pathTransactions,
-		func() []byte { return grant(nil, rand.IntN(subjects), "") }, //nolint:gosec // a load, no secret
+		func() []byte { return grant(nil, rand.IntN(subjects), "") }, // #nosec G404 -- a load, no secret
 		func(a apiReady) error {
 			return configure(ctx, "http://"+a.Addr, a.Bearer, "", receipts, effective)
 		})
 	if err != nil {
 		return nil, err
 	}
-	return []Row{atLeast("transactions-durable", median(p.ratios), barTransactions, besideUnit,
+	return []Row{AtLeast("transactions-durable", median(p.ratios), barTransactions, besideUnit,
 		fmt.Sprintf("%s, one change each, %d citizens at random, both feeds of permissions used", p.conditions(pathTransactions), subjects))}, nil
 }
 
@@ -94,7 +94,7 @@ type importLoad struct {
 
 // imports measures imports through the API of a server of its own, each into a
 // new folder.
-func imports(ctx context.Context, b *bench) ([]Row, error) {
+func imports(ctx context.Context, b *Bench) ([]Row, error) {
 	lines := pick(b.quick, 100_000, 1_000_000)
 	var rows []Row
 	var peak, growth float64
@@ -115,15 +115,15 @@ func imports(ctx context.Context, b *bench) ([]Row, error) {
 		if len(x.types) > 0 {
 			told = "told to " + strings.Join(x.types, " and ") + ", which are paused"
 		}
-		rows = append(rows, atLeast(x.name, w.rate, barImport, "lines/s",
+		rows = append(rows, AtLeast(x.name, w.rate, barImport, "lines/s",
 			fmt.Sprintf("%d lines of %d citizens at random, POST over loopback, the sender on the same CPUs; %s", x.lines, x.citizens, told)))
 	}
-	return append(rows, atMost("memory-import", growth, barFlat, "late/early",
+	return append(rows, AtMost("memory-import", growth, barFlat, "late/early",
 		fmt.Sprintf("resident memory in the second half of an import's time beside that in the first, the most of these; %.0f MiB at most", peak))), nil
 }
 
 // importOnce imports into a new server.
-func (b *bench) importOnce(ctx context.Context, l importLoad) (w window, err error) {
+func (b *Bench) importOnce(ctx context.Context, l importLoad) (w window, err error) {
 	s, err := b.startServer(ctx, "serve")
 	if err != nil {
 		return w, err
@@ -143,7 +143,7 @@ func (b *bench) importOnce(ctx context.Context, l importLoad) (w window, err err
 	done := make(chan answer, 1)
 	start := time.Now()
 	go func() {
-		err := s.send(ctx, bearer, l.lines, func(b []byte, _ int) []byte { return grant(b, rand.IntN(l.citizens), "") }) //nolint:gosec // a load, no secret
+		err := s.send(ctx, bearer, l.lines, func(b []byte, _ int) []byte { return grant(b, rand.IntN(l.citizens), "") }) // #nosec G404 -- a load, no secret
 		done <- answer{time.Since(start), err}
 	}()
 	pid := s.cmd.Process.Pid
@@ -197,7 +197,7 @@ func (s *server) send(ctx context.Context, bearer string, lines int, line func(b
 	}
 	req.Header.Set("Content-Type", "application/x-ndjson")
 	req.Header.Set("Authorization", "Bearer "+bearer)
-	resp, err := (&http.Client{}).Do(req)
+	resp, err := (&http.Client{Transport: local(1)}).Do(req)
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ const (
 
 // reads measures reads of one citizen with a long history through the API: its
 // state now, and at instants of its past, one request after the other.
-func reads(ctx context.Context, b *bench) ([]Row, error) {
+func reads(ctx context.Context, b *Bench) ([]Row, error) {
 	s, err := b.startServer(ctx, "serve")
 	if err != nil {
 		return nil, err
@@ -280,7 +280,7 @@ func reads(ctx context.Context, b *bench) ([]Row, error) {
 		return nil, err
 	}
 	past, err := read(n, func() string {
-		return "&at=" + event.Format(first.Add(rand.N(last.Sub(first)))) //nolint:gosec // a load, no secret
+		return "&at=" + event.Format(first.Add(rand.N(last.Sub(first)))) // #nosec G404 -- a load, no secret
 	})
 	if err != nil {
 		return nil, err
@@ -290,8 +290,8 @@ func reads(ctx context.Context, b *bench) ([]Row, error) {
 			which, readTransactions, readOptions, readOthers, len(took), median(took), slices.Max(took))
 	}
 	return []Row{
-		atMost("read-p99", quantile(present, 0.99), barRead, "ms", what(present, "")),
-		atMost("read-at-p99", quantile(past, 0.99), barRead, "ms", what(past, " with at= at random")),
+		AtMost("read-p99", quantile(present, 0.99), barRead, "ms", what(present, "")),
+		AtMost("read-at-p99", quantile(past, 0.99), barRead, "ms", what(past, " with at= at random")),
 	}, nil
 }
 
@@ -302,7 +302,7 @@ const lapsing = 3000
 // the last of them is committed, while a receiver on the same machine is told
 // of each by two feeds; and how long others wait for a change of theirs
 // meanwhile.
-func lapses(ctx context.Context, b *bench) ([]Row, error) {
+func lapses(ctx context.Context, b *Bench) ([]Row, error) {
 	t, err := b.receiver(ctx)
 	if err != nil {
 		return nil, err
@@ -360,7 +360,7 @@ func lapses(ctx context.Context, b *bench) ([]Row, error) {
 		delivered = append(delivered, at.Sub(instant).Seconds())
 		fmt.Fprintf(os.Stderr, "bench: %d lapses committed after %.3f s, delivered after %.3f s\n", lapsing, committed[turn], delivered[turn])
 	}
-	return []Row{atMost("lapses-3000", slices.Max(committed), barLapse, "s", fmt.Sprintf(
+	return []Row{AtMost("lapses-3000", slices.Max(committed), barLapse, "s", fmt.Sprintf(
 		"%d permissions lapse at one instant, told by two feeds to a receiver on the same CPUs; instant to last commit, the most of %d times (median %.2f s); delivered after %.2f s (median); a change by the API meanwhile took %.0f ms (median), %.0f ms at most",
 		lapsing, len(committed), median(committed), median(delivered), median(waited), slices.Max(waited)))}, nil
 }

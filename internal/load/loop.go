@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bufio"
@@ -32,7 +32,7 @@ type sent struct {
 // each line on its standard input, a duration, it posts for that long.
 func loop(args []string) error {
 	url := args[0]
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: inFlight, MaxIdleConns: inFlight}}
+	client := &http.Client{Transport: local(inFlight)}
 	body := []byte(strings.Repeat("x", bodySize))
 	if err := say("ready"); err != nil {
 		return err

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bufio"
@@ -21,7 +21,7 @@ import (
 
 // caller is the plain client of everything but the engine.
 var caller = &http.Client{
-	Transport: &http.Transport{MaxIdleConnsPerHost: inFlight, MaxIdleConns: inFlight},
+	Transport: local(inFlight),
 	Timeout:   30 * time.Second,
 }
 
@@ -82,7 +82,7 @@ type server struct {
 
 // startServer runs a command of the server's binary on a free port and waits
 // until it listens. Its data folder is new.
-func (b *bench) startServer(ctx context.Context, command string) (*server, error) {
+func (b *Bench) startServer(ctx context.Context, command string) (*server, error) {
 	if _, err := os.Stat(b.server); err != nil {
 		return nil, fmt.Errorf("the server's binary is missing (make build): %w", err)
 	}
@@ -91,7 +91,7 @@ func (b *bench) startServer(ctx context.Context, command string) (*server, error
 		return nil, err
 	}
 	s := &server{operator: secret.Random(32).Reveal()}
-	s.cmd = exec.CommandContext(ctx, b.server, command, "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data"))
+	s.cmd = exec.CommandContext(ctx, b.server, command, "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data")) // #nosec G204 -- this program, or one that the developer names
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.Env = append(os.Environ(),
 		"CONSENTWIRE_ADMIN_TOKEN="+s.operator, "CONSENTWIRE_LOG_FORMAT=json", "CONSENTWIRE_LOG_LEVEL=info",

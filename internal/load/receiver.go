@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"context"
@@ -127,7 +127,7 @@ type target struct {
 	addr string
 }
 
-func (b *bench) receiver(ctx context.Context) (*target, error) {
+func (b *Bench) receiver(ctx context.Context) (*target, error) {
 	var a address
 	c, err := b.start(ctx, &a, "receiver")
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bufio"
@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,8 +27,8 @@ type child struct {
 }
 
 // start runs this program in a role and reads its first line into ready.
-func (b *bench) start(ctx context.Context, ready any, role string, args ...string) (*child, error) {
-	cmd := exec.CommandContext(ctx, b.self, append([]string{role}, args...)...)
+func (b *Bench) start(ctx context.Context, ready any, role string, args ...string) (*child, error) {
+	cmd := exec.CommandContext(ctx, b.self, append(append(slices.Clone(b.role), role), args...)...) // #nosec G204 -- this program
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"context"
@@ -6,15 +6,10 @@ import (
 	"net"
 	"os"
 	"slices"
-
-	"github.com/consentwire/consentwire/internal/store/postgres/pgtest"
 )
 
-// barPostgres is the bar of the engine on PostgreSQL. Source: DESIGN 2.
-const barPostgres = 0.75
-
 // deadEndpoint has one of ten endpoints at an address where nobody listens.
-func deadEndpoint(ctx context.Context, b *bench) ([]Row, error) {
+func deadEndpoint(ctx context.Context, b *Bench) ([]Row, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -27,13 +22,13 @@ func deadEndpoint(ctx context.Context, b *bench) ([]Row, error) {
 }
 
 // slowEndpoint has one of ten endpoints that answers in 10 s.
-func slowEndpoint(ctx context.Context, b *bench) ([]Row, error) {
+func slowEndpoint(ctx context.Context, b *Bench) ([]Row, error) {
 	return b.beside(ctx, "deliveries-beside-a-slow-endpoint", "1 of 10 endpoints answers in 10 s", func(t *target) string { return t.url(pathSlow) })
 }
 
 // beside compares the rate of nine endpoints beside an odd one with that of ten
 // that are well: nine tenths of it is what the nine had.
-func (b *bench) beside(ctx context.Context, name, what string, odd func(*target) string) ([]Row, error) {
+func (b *Bench) beside(ctx context.Context, name, what string, odd func(*target) string) ([]Row, error) {
 	t, err := b.receiver(ctx)
 	if err != nil {
 		return nil, err
@@ -59,28 +54,6 @@ func (b *bench) beside(ctx context.Context, name, what string, odd func(*target)
 		ratios = append(ratios, ws[1].rate/(0.9*ws[0].rate))
 		fmt.Fprintf(os.Stderr, "bench: nine beside the odd one %.0f/s; ten that are well %.0f/s\n", ws[1].rate, ws[0].rate)
 	}
-	return []Row{atLeast(name, median(ratios), barHealthy, "of the healthy endpoints' rate",
+	return []Row{AtLeast(name, median(ratios), barHealthy, "of the healthy endpoints' rate",
 		fmt.Sprintf("%s; %s; %d pairs %.2f..%.2f", load(10, events), what, len(ratios), slices.Min(ratios), slices.Max(ratios)))}, nil
-}
-
-// onPostgres is the first row with the store in a PostgreSQL server on the same
-// machine.
-func onPostgres(ctx context.Context, b *bench) ([]Row, error) {
-	cluster, err := pgtest.Start()
-	if err != nil {
-		return nil, fmt.Errorf("PostgreSQL (the package postgresql): %w", err)
-	}
-	defer cluster.End() // its folder is a temporary one
-	there := *b
-	if there.database, err = cluster.Create(); err != nil {
-		return nil, err
-	}
-	events := pick(b.quick, 200_000, 600_000)
-	p, err := there.deliver(ctx, "postgres", pathAccept, events, 1)
-	if err != nil {
-		return nil, err
-	}
-	return []Row{atLeast("deliveries-postgres", median(p.ratios), barPostgres, "of the bare loop",
-		p.conditions(fmt.Sprintf("PostgreSQL on the same machine, fsync on, 1 subscription with %d in flight, backlog %d, %d-byte bodies, %d subjects",
-			perEndpoint(1), events, bodySize, min(subjects, events))))}, nil
 }
