@@ -361,7 +361,7 @@ func TestStore_faultsInARead(t *testing.T) {
 				t.Fatal(err)
 			}
 			s = openStore(t, folder{Dir: dir, vfs: vfs}) // whose readers have read nothing yet
-			if wal { // something is in the log again
+			if wal {                                     // something is in the log again
 				id := fmt.Sprintf("evt_more_%02d", skip)
 				if err := s.write(t.Context(), big(id, "con_more")); err != nil {
 					t.Fatal(err)
