@@ -389,7 +389,7 @@ type point struct {
 func TestUses_everyCallFails(t *testing.T) {
 	t.Parallel()
 	for i, u := range uses {
-		if slow && i%10 != 0 {
+		if slow && i%20 != 0 {
 			continue // with the race detector a sample, the rest without it
 		}
 		t.Run(strings.TrimSpace(u.method+" "+u.name), func(t *testing.T) {
