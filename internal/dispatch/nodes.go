@@ -212,6 +212,10 @@ func (e *Engine) giveBack(gone bool) {
 	if err := e.cluster.nodes.Release(ctx, back, gone); err != nil {
 		e.o.Logger.Warn("leases could not be given back; they end by themselves", "error", err)
 	}
+	select { // one of them may be this node's again
+	case e.rescan <- struct{}{}:
+	default:
+	}
 }
 
 // isTaken tells whether another node has the lease that was asked for.

@@ -3,6 +3,7 @@ package servertest_test
 import (
 	"encoding/json"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -10,9 +11,11 @@ import (
 func TestBench(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), binary(t), "bench", "--quick", "--row", "latency-p50", "--json", "-") // #nosec G204 -- the program that the test has built
+	var said strings.Builder
+	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatalf("%v: %s", err, said.String())
 	}
 	var rows []struct {
 		Name, Bar, Conditions string

@@ -67,10 +67,10 @@ func TestNodes(t *testing.T) {
 	// since it was called, and returns how long that took.
 	flowing := func(what string) time.Duration {
 		t.Helper()
-		begin, from := time.Now(), len(rcv.Received())
+		begin, from := time.Now(), rcv.Count()
 		servertest.Eventually(t, what, func() bool {
 			heard := map[string]bool{}
-			for _, r := range rcv.Received()[from:] {
+			for _, r := range rcv.Since(from) {
 				heard[r.Path] = true
 			}
 			return len(heard) == len(paths)

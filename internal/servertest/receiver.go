@@ -225,10 +225,20 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // Received returns what came, in the order of arrival.
-func (r *Receiver) Received() []Received {
+func (r *Receiver) Received() []Received { return r.Since(0) }
+
+// Since is Received without the first n requests.
+func (r *Receiver) Since(n int) []Received {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.received)
+	return slices.Clone(r.received[n:])
+}
+
+// Count returns how many requests have come.
+func (r *Receiver) Count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.received)
 }
 
 // Wait waits until n requests have come and returns all; the test fails when

@@ -187,11 +187,17 @@ func (s *Store) read(ctx context.Context, fn func(r *reader) error) (err error) 
 	}
 	defer func() { s.readers <- c }()
 	if err := c.Begin(false); err != nil {
+		if s.db.Lost(err) {
+			return unreachable()
+		}
 		return fmt.Errorf("begin read: %w", err)
 	}
 	defer func() {
 		if e := c.Rollback(); e != nil && err == nil {
 			err = fmt.Errorf("end read: %w", e)
+		}
+		if c.lost != nil {
+			c.lost, err = nil, unreachable()
 		}
 	}()
 	return fn(&reader{conn: c, s: s})
