@@ -21,6 +21,8 @@ type Keys struct {
 
 	mu   sync.Mutex
 	keys []kept // sets of ways each
+	used int    // of them
+	most int    // to which number they grow
 	turn uint   // which of a full set goes
 }
 
@@ -29,22 +31,62 @@ type kept struct {
 	key  [KeySize]byte
 }
 
-// NewKeys returns an empty one with room for n keys, in sets of four.
+// firstKeys is for how many keys there is room at first.
+const firstKeys = 1024
+
+// NewKeys returns an empty one that grows until there is room for n keys, in sets
+// of four.
 func NewKeys(n int) *Keys {
-	return &Keys{seed: maphash.MakeSeed(), keys: make([]kept, max(1, n/ways)*ways)}
+	n = max(1, n/ways) * ways
+	return &Keys{seed: maphash.MakeSeed(), keys: make([]kept, min(n, firstKeys)), most: n}
 }
 
-// set returns where a name's key may stand, and the name's hash.
-func (k *Keys) set(space int64, name string) ([]kept, uint64) {
-	h := (maphash.String(k.seed, name) ^ uint64(space)*0x9e3779b97f4a7c15) | 1 // #nosec G115 -- any number will do
-	at := int(h>>1%uint64(len(k.keys)/ways)) * ways                            // #nosec G115 -- below the length
-	return k.keys[at : at+ways], h
+func (k *Keys) hash(space int64, name string) uint64 {
+	return (maphash.String(k.seed, name) ^ uint64(space)*0x9e3779b97f4a7c15) | 1 // #nosec G115 -- any number will do
+}
+
+// set returns where the key of a hash may stand.
+func (k *Keys) set(h uint64) []kept {
+	at := int((h>>1)%uint64(len(k.keys)/ways)) * ways // #nosec G115 -- below the length
+	return k.keys[at : at+ways]
+}
+
+// grow makes more room, when half of it is used.
+func (k *Keys) grow() {
+	if k.used < len(k.keys)/2 || len(k.keys) >= k.most {
+		return
+	}
+	old := k.keys
+	k.keys, k.used = make([]kept, min(k.most, 2*len(old))), 0
+	for _, x := range old {
+		if x.hash != 0 {
+			k.place(x)
+		}
+	}
+}
+
+// place puts a key where it belongs, and another away where there is no room.
+func (k *Keys) place(x kept) {
+	set := k.set(x.hash)
+	at := &set[k.turn%ways]
+	for i := range set {
+		if set[i].hash == x.hash || set[i].hash == 0 {
+			at = &set[i]
+			break
+		}
+	}
+	k.turn++
+	if at.hash == 0 {
+		k.used++
+	}
+	*at = x
 }
 
 // Get returns the key kept under a name in a space of names; nil: none.
 func (k *Keys) Get(space int64, name string) *Cipher {
-	set, h := k.set(space, name)
+	h := k.hash(space, name)
 	k.mu.Lock()
+	set := k.set(h)
 	for i := range set {
 		if set[i].hash == h {
 			key := set[i].key
@@ -58,25 +100,19 @@ func (k *Keys) Get(space int64, name string) *Cipher {
 
 // Put keeps a key under a name.
 func (k *Keys) Put(space int64, name string, c *Cipher) {
-	set, h := k.set(space, name)
+	h := k.hash(space, name)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	at := &set[k.turn%ways]
-	for i := range set {
-		if set[i].hash == h || set[i].hash == 0 {
-			at = &set[i]
-			break
-		}
-	}
-	k.turn++
-	*at = kept{h, c.key}
+	k.grow()
+	k.place(kept{h, c.key})
 }
 
 // Drop forgets a name's.
 func (k *Keys) Drop(space int64, name string) {
-	set, h := k.set(space, name)
+	h := k.hash(space, name)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	set := k.set(h)
 	for i := range set {
 		if set[i].hash == h {
 			last := ways - 1
@@ -84,6 +120,7 @@ func (k *Keys) Drop(space int64, name string) {
 				last--
 			}
 			set[i], set[last] = set[last], kept{}
+			k.used--
 			return
 		}
 	}

@@ -55,3 +55,35 @@ func TestKeys(t *testing.T) {
 		t.Errorf("got %q, want nothing of a key printed", got)
 	}
 }
+
+func TestKeys_grow(t *testing.T) {
+	t.Parallel()
+	ring, err := ParseKeyring(New("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, c := ring.NewKey(Place{What: "event"})
+	k := NewKeys(8 * firstKeys)
+	if len(k.keys) != firstKeys {
+		t.Errorf("got room for %d at first, want %d", len(k.keys), firstKeys)
+	}
+	const n = 2 * firstKeys
+	for i := range n {
+		k.Put(1, fmt.Sprint(i), c)
+	}
+	held := 0
+	for i := range n {
+		if k.Get(1, fmt.Sprint(i)) != nil {
+			held++
+		}
+	}
+	if held < n*9/10 {
+		t.Errorf("got %d of %d keys, want nearly all where there is room for four times as many", held, n)
+	}
+	for i := range 20 * firstKeys {
+		k.Put(2, fmt.Sprint(i), c)
+	}
+	if len(k.keys) != 8*firstKeys || k.used > len(k.keys) {
+		t.Errorf("got room for %d, %d of it used, want no more than %d", len(k.keys), k.used, 8*firstKeys)
+	}
+}
