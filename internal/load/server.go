@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -93,7 +94,7 @@ func (b *Bench) startServer(ctx context.Context, command string) (*server, error
 	s := &server{operator: secret.Random(32).Reveal()}
 	s.cmd = exec.CommandContext(ctx, b.server, command, "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data")) // #nosec G204 -- this program, or one that the developer names
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
-	s.cmd.Env = append(os.Environ(),
+	s.cmd.Env = append(plainEnvironment(),
 		"CONSENTWIRE_ADMIN_TOKEN="+s.operator, "CONSENTWIRE_LOG_FORMAT=json", "CONSENTWIRE_LOG_LEVEL=info",
 		"CONSENTWIRE_EGRESS_ALLOW=127.0.0.0/8", "CONSENTWIRE_EGRESS_ALLOW_HTTP=true",
 	)
@@ -127,6 +128,11 @@ func (b *Bench) startServer(ctx context.Context, command string) (*server, error
 		s.stop()
 		return nil, ctx.Err()
 	}
+}
+
+// plainEnvironment is ours without settings, which are meant for another server.
+func plainEnvironment() []string {
+	return slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "CONSENTWIRE_") })
 }
 
 // stop ends the server and waits for it.

@@ -29,12 +29,12 @@ func TestKill_postgres(t *testing.T) {
 const takeover = 20 * time.Second
 
 // TestNodes: three nodes on one database, all of them called and sending. One is
-// killed, one is frozen for longer than its leases last and comes back, the
-// database is restarted, and one is asked to stop: nothing that was acknowledged
+// killed, one is frozen for longer than its leases last and comes back, and one is
+// asked to stop: nothing that was acknowledged
 // is lost, and no subject's order is broken.
 func TestNodes(t *testing.T) {
 	t.Parallel()
-	cluster := pgtest.Own(t)
+	cluster := pgtest.Shared(t)
 	operator := secret.Random(32).Reveal()
 	o := servertest.Options{
 		Binary: binary(t), CA: servertest.NewCA(t),
@@ -68,13 +68,18 @@ func TestNodes(t *testing.T) {
 	flowing := func(what string) time.Duration {
 		t.Helper()
 		begin, from := time.Now(), rcv.Count()
-		servertest.Eventually(t, what, func() bool {
-			heard := map[string]bool{}
+		heard := map[string]bool{}
+		all := func() bool {
 			for _, r := range rcv.Since(from) {
 				heard[r.Path] = true
+				from++
 			}
 			return len(heard) == len(paths)
-		})
+		}
+		for n := -1; !all() && len(heard) > n; { // each may take its time on a busy machine
+			n = len(heard)
+			servertest.Eventually(t, what, func() bool { return all() || len(heard) > n })
+		}
 		return time.Since(begin)
 	}
 	flowing("deliveries to begin")
@@ -97,14 +102,6 @@ func TestNodes(t *testing.T) {
 	}
 	nodes[1].Signal(syscall.SIGCONT)
 	flowing("the node that thawed to take its part")
-
-	if err := cluster.Stop("immediate"); err != nil {
-		t.Fatal(err)
-	}
-	if err := cluster.Start(); err != nil {
-		t.Fatal(err)
-	}
-	flowing("everything to go on after the database was restarted")
 
 	if code := nodes[2].Stop(); code != 0 {
 		t.Errorf("got status %d, want 0", code)
