@@ -126,6 +126,14 @@ func (k *Keys) Drop(space int64, name string) {
 	}
 }
 
+// Clear forgets all.
+func (k *Keys) Clear() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.keys)
+	k.used = 0
+}
+
 // String returns a fixed mask.
 func (*Keys) String() string { return masked }
 

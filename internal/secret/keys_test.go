@@ -54,6 +54,11 @@ func TestKeys(t *testing.T) {
 	if got := fmt.Sprintf("%v %+v %#v", k, k, k); got != fmt.Sprintf("%s %s %s", masked, masked, masked) {
 		t.Errorf("got %q, want nothing of a key printed", got)
 	}
+	k.Put(1, "con_1", c)
+	k.Clear()
+	if k.Get(1, "con_1") != nil || k.Get(1, "other_39") != nil {
+		t.Error("got a key, want all to be forgotten")
+	}
 }
 
 func TestKeys_grow(t *testing.T) {

@@ -57,10 +57,10 @@ type Database interface {
 	Due() <-chan time.Time
 	Again() error
 
-	// Tell tells the other processes what a commit touched; it returns at once.
-	// Hear sets what is called with that: of the others only, one after the
-	// other. nil: something may have been missed. It is called once, before the
-	// first commit. What is told may be lost.
+	// Tell tells the other processes what a commit touched, in one line; it returns
+	// at once. Hear sets what is called with that: of the others only, one after
+	// the other. Empty: something may have been missed. It is called once, before
+	// the first commit. What is told may be lost.
 	Tell(change []byte)
 	Hear(fn func(change []byte))
 
@@ -94,6 +94,13 @@ type Conn interface {
 
 	// Exec runs a statement and returns how many rows it changed.
 	Exec(query string, args ...any) (int64, error)
+	// Later runs a statement whose outcome is not needed yet, so that it can go
+	// with others. How many rows it changed is added to changed, which may be nil,
+	// when that is known; its error may be that of a later call, and is known once
+	// Flush or Commit have returned. The values must not be changed until then.
+	Later(changed *int, query string, args ...any) error
+	// Flush runs what Later left to do.
+	Flush() error
 	// Get reads the first row of a statement, which may write; ErrNoRow.
 	Get(dst []any, query string, args ...any) error
 	// Query runs a statement that returns rows. The caller closes them. Other

@@ -3,12 +3,16 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,43 +27,90 @@ import (
 const (
 	connectTimeout   = 5 * time.Second
 	statementTimeout = 60 * time.Second
-	connectPause     = 250 * time.Millisecond // after a connection failed
+	connectPause     = 50 * time.Millisecond // after a connection failed
 )
 
 // How a transaction begins. The server ends one whose node is frozen, with the
 // locks that it holds, so that the others go on; and a statement that waits for a
-// lock for long is given up and tried again.
+// lock for long is given up and tried again. A commit has no such limit: the
+// server would stop waiting for its replicas and say that it is done.
 const (
-	beginRead  = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '60s'"
-	beginWrite = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = '3s'; SET LOCAL lock_timeout = '10s'"
+	beginRead     = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+	beginWrite    = "BEGIN ISOLATION LEVEL READ COMMITTED"
+	settingsRead  = "SELECT set_config('idle_in_transaction_session_timeout', '60s', true), set_config('statement_timeout', '60s', true)"
+	settingsWrite = "SELECT set_config('idle_in_transaction_session_timeout', '3s', true), set_config('lock_timeout', '10s', true)"
 )
+
+// A lost node's, or database's, connection is noticed within 30 s though nothing
+// is sent over it.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3}
+
+// The statements of a queue that begin and end things.
+const (
+	savepoint = "SAVEPOINT w"
+	release   = "RELEASE w"
+	commit    = "COMMIT"
+)
+
+// maxQueued is how many statements may wait for each other.
+const maxQueued = 512
 
 // conn is one connection with its prepared statements. It implements db.Conn.
 //
 // It connects when a transaction begins and there is none, so that it outlives
-// the server's restarts.
+// the server's restarts. What needs no answer is sent with what does, for each
+// message is under way for long.
 type conn struct {
-	s     *server
-	c     *pgconn.PgConn // nil: not connected
-	later time.Time      // before that no connection is tried
-	stmts map[string]*statement
-	rooms map[partition]bool // that are there
-	fresh []partition        // of these, those that this transaction made
+	s      *server
+	c      *pgconn.PgConn            // nil: not connected
+	later  time.Time                 // before that no connection is tried
+	ending *pgconn.MultiResultReader // the end of a transaction that read, whose answer nobody waits for
+	stmts  map[string]*statement
+	rooms  map[partition]bool // that are there
+	fresh  []partition        // of these, those that this transaction made
+
+	queue   []queued // not sent yet
+	open    bool     // there is a transaction
+	reads   bool     // it only reads
+	values  [][]byte // of one statement; used again
+	formats []int16
+	free    []*rows // that nobody uses
 }
 
-// statement is a prepared statement.
+// statement is a statement whose types are known. The server has it prepared,
+// unless the connection is one that forgets.
 type statement struct {
-	name    string
-	params  []uint32 // types
-	results []uint32
+	sd      *pgconn.StatementDescription
 	formats []int16 // of the results
 }
 
-// notConnected is the error of a statement outside of a connection.
+// queued is a statement that waits to be sent.
+type queued struct {
+	query   string     // of ours, or, without a statement, the server's
+	st      *statement // nil: it has no values, and no results
+	values  [][]byte
+	formats []int16
+	changed *int // is told how many rows
+}
+
+// errNotConnected is the error of a statement outside of a connection.
 var errNotConnected = errors.New("there is no connection to the database")
 
-// connect opens a connection. Its session keeps what is promised here: what is
-// committed is on the disk, and nobody waits for ever.
+// lostError is an error after which the connection is gone.
+type lostError struct{ err error }
+
+func (e *lostError) Error() string { return e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
+
+// lose marks an error after which the connection is gone.
+func (c *conn) lose(err error) error {
+	if err != nil && c.c != nil && c.c.IsClosed() {
+		return &lostError{err}
+	}
+	return err
+}
+
+// connect opens a connection.
 func (s *server) connect(ctx context.Context) (*pgconn.PgConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
@@ -67,6 +118,7 @@ func (s *server) connect(ctx context.Context) (*pgconn.PgConn, error) {
 }
 
 func (c *conn) ensure() error {
+	c.settle()
 	if c.c != nil && !c.c.IsClosed() {
 		return nil
 	}
@@ -86,8 +138,17 @@ func (c *conn) ensure() error {
 	return nil
 }
 
+// settle hears the answer that nobody waited for.
+func (c *conn) settle() {
+	if c.ending != nil {
+		_ = c.ending.Close() // then the connection is closed
+		c.ending = nil
+	}
+}
+
 // close closes the connection.
 func (c *conn) close() error {
+	c.settle()
 	if c.c == nil {
 		return nil
 	}
@@ -96,33 +157,35 @@ func (c *conn) close() error {
 	return c.c.Close(ctx)
 }
 
-// do runs a statement without values.
+// do runs statements without values, and without prepared statements, at once.
 func (c *conn) do(query string) error {
+	c.settle()
 	if c.c == nil || c.c.IsClosed() {
 		return errNotConnected
 	}
+	if len(c.queue) > 0 {
+		if _, err := c.send(nil, nil); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
 	defer cancel()
-	return c.c.Exec(ctx, query).Close()
+	return c.lose(c.c.Exec(ctx, query).Close())
 }
 
 // Begin implements db.Conn.
 func (c *conn) Begin(write bool) error {
-	query := beginRead
-	if write {
-		query = beginWrite
-	}
+	c.queue, c.open, c.fresh = c.queue[:0], false, c.fresh[:0]
 	if err := c.ensure(); err != nil {
 		return err
 	}
-	err := c.do(query)
-	if err != nil && c.c.IsClosed() { // it had ended while nobody used it
-		if err = c.ensure(); err == nil {
-			err = c.do(query)
-		}
+	begin, settings := beginRead, settingsRead
+	if write {
+		begin, settings = beginWrite, settingsWrite
 	}
-	c.fresh = c.fresh[:0]
-	return err
+	c.open, c.reads = true, !write
+	c.queue = append(c.queue, queued{query: begin}, queued{query: settings})
+	return nil
 }
 
 // Commit implements db.Conn.
@@ -130,31 +193,38 @@ func (c *conn) Commit() error {
 	if c.c == nil || c.c.IsClosed() {
 		return errNotConnected
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
-	defer cancel()
-	r := c.c.Exec(ctx, "COMMIT")
-	var tag string
-	for r.NextResult() {
-		t, err := r.ResultReader().Close()
-		if err != nil {
-			_ = r.Close() // the first error is the one
-			return err
-		}
-		tag = t.String()
+	c.open = false
+	if c.unsent() && len(c.queue) == 2 { // nothing was done
+		c.queue = c.queue[:0]
+		return nil
 	}
-	if err := r.Close(); err != nil {
+	c.queue = append(c.queue, queued{query: commit})
+	tag, err := c.exchange(nil, nil) // once: whether it came to something may be unknown
+	c.queue = c.queue[:0]
+	if err != nil {
 		return err
 	}
-	if tag != "COMMIT" { // a transaction that had failed
+	if tag.String() != commit { // a transaction that had failed
 		return fmt.Errorf("the database answered %q to a commit", tag)
 	}
 	return nil
 }
 
+// unsent tells whether the server does not even know of the transaction.
+func (c *conn) unsent() bool {
+	return len(c.queue) > 0 && c.queue[0].st == nil && (c.queue[0].query == beginRead || c.queue[0].query == beginWrite)
+}
+
 // Rollback implements db.Conn. A connection that is lost has rolled back.
 func (c *conn) Rollback() error {
 	c.unmade()
-	if c.c == nil || c.c.IsClosed() {
+	c.settle()
+	c.queue, c.open = c.queue[:0], false
+	switch {
+	case c.c == nil || c.c.IsClosed() || c.c.TxStatus() == idle:
+		return nil
+	case c.reads:
+		c.ending = c.c.Exec(context.Background(), "ROLLBACK")
 		return nil
 	}
 	if err := c.do("ROLLBACK"); err != nil {
@@ -163,34 +233,62 @@ func (c *conn) Rollback() error {
 	return nil
 }
 
+// idle is the server's word for a connection without a transaction. Source:
+// PostgreSQL, message formats, ReadyForQuery.
+const idle = 'I'
+
 // Savepoint implements db.Conn.
-func (c *conn) Savepoint() error { return c.do("SAVEPOINT w") }
+func (c *conn) Savepoint() error { return c.control(savepoint) }
 
 // Release implements db.Conn.
-func (c *conn) Release() error { return c.do("RELEASE w") }
+func (c *conn) Release() error { return c.control(release) }
+
+// control queues a statement that begins or ends a part of a transaction.
+func (c *conn) control(query string) error {
+	if c.c == nil || c.c.IsClosed() {
+		return errNotConnected
+	}
+	c.queue = append(c.queue, queued{query: query})
+	return nil
+}
 
 // RollbackTo implements db.Conn.
 func (c *conn) RollbackTo() error {
 	c.unmade()
+	for i := len(c.queue) - 1; i >= 0; i-- {
+		if c.queue[i].st == nil && c.queue[i].query == savepoint { // it was not even sent
+			c.queue = c.queue[:i]
+			return nil
+		}
+	}
+	c.queue = c.queue[:0]
 	return c.do("ROLLBACK TO w; RELEASE w")
 }
 
-// prepared returns the prepared statement for a query of ours.
-func (c *conn) prepared(ctx context.Context, query string) (*statement, error) {
+// prepared returns the statement for a query of ours. Its name is made of its
+// text, so that no other node's can be mistaken for it where connections are
+// shared (PgBouncer).
+func (c *conn) prepared(query string) (*statement, error) {
 	if c.c == nil || c.c.IsClosed() {
 		return nil, errNotConnected
 	}
 	if st, ok := c.stmts[query]; ok {
 		return st, nil
 	}
-	st := &statement{name: "s" + strconv.Itoa(len(c.stmts))}
-	d, err := c.c.Prepare(ctx, st.name, translate(query), nil)
-	if err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
+	text := translate(query)
+	name := ""
+	if !c.s.forgets.Load() {
+		sum := sha256.Sum256([]byte(text))
+		name = "cw_" + hex.EncodeToString(sum[:12])
 	}
-	st.params = d.ParamOIDs
-	for _, f := range d.Fields {
-		st.results = append(st.results, f.DataTypeOID)
+	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
+	defer cancel()
+	sd, err := c.c.Prepare(ctx, name, text, nil)
+	if err != nil {
+		return nil, fmt.Errorf("prepare: %w", c.lose(err))
+	}
+	st := &statement{sd: sd}
+	for _, f := range sd.Fields {
 		format := int16(pgtype.BinaryFormatCode)
 		if f.DataTypeOID == pgtype.NumericOID {
 			format = pgtype.TextFormatCode
@@ -201,28 +299,146 @@ func (c *conn) prepared(ctx context.Context, query string) (*statement, error) {
 	return st, nil
 }
 
-// run runs a statement and reads all its rows.
-func (c *conn) run(query string, args []any) (*pgconn.Result, *statement, error) {
+// bind prepares a query and encodes its values, which hold until they are used
+// again.
+func (c *conn) bind(query string, args []any) (q queued, err error) {
+	c.settle()
+	for try := 0; ; try++ {
+		if q.st, err = c.prepared(query); err == nil || c.c == nil || !c.again(err, try) {
+			break
+		}
+	}
+	if err != nil {
+		return q, err
+	}
+	if n := len(q.st.sd.ParamOIDs); n != len(args) {
+		return q, fmt.Errorf("the statement takes %d values, not %d", n, len(args))
+	}
+	q.query, q.values, q.formats = query, c.values[:0], c.formats[:0]
+	for i, a := range args {
+		v, format, err := encode(q.st.sd.ParamOIDs[i], a)
+		if err != nil {
+			return q, err
+		}
+		if format == pgtype.TextFormatCode && bytes.IndexByte(v, 0) >= 0 {
+			return q, errNUL
+		}
+		q.values, q.formats = append(q.values, v), append(q.formats, format)
+	}
+	c.values, c.formats = q.values, q.formats
+	return q, nil
+}
+
+// again tells whether what failed can be tried once more, on another connection:
+// so it is while the server has not confirmed that the transaction began.
+func (c *conn) again(err error, try int) bool {
+	stale := isStale(err)
+	if stale {
+		c.s.forget(err)
+	}
+	if try > 0 || !c.open || !c.unsent() || !stale && !c.c.IsClosed() {
+		return false
+	}
+	if stale {
+		_ = c.close() // it is given up
+	}
+	if c.ensure() != nil {
+		return false
+	}
+	for i := range c.queue {
+		if q := &c.queue[i]; q.st != nil {
+			if q.st, err = c.prepared(q.query); err != nil {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// isStale tells whether a connection does not have a prepared statement any
+// more, as it was.
+func isStale(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	// invalid_sql_statement_name, duplicate_prepared_statement; and feature_not_supported: another result type
+	return ok && (e.Code == "26000" || e.Code == "42P05" || e.Code == "0A000" && e.Routine == "RevalidateCachedQuery")
+}
+
+// forget lets the server's connections do without prepared statements, if they
+// lose them: so it is behind a PgBouncer that does not know of them.
+func (s *server) forget(err error) {
+	if code(err) != "0A000" && !s.forgets.Swap(true) {
+		s.log.Warn("the database forgets prepared statements, so it is asked without; a PgBouncer before it should be version 1.21 or newer with max_prepared_statements above 0")
+	}
+}
+
+// errEnded is the error of a statement in a transaction that was lost.
+var errEnded = &lostError{errors.New("the transaction was lost with its connection")}
+
+// send sends the queue, and then q, and reads all that comes back: what q
+// changed, and its rows into r, if there is one.
+func (c *conn) send(q *queued, r *rows) (tag pgconn.CommandTag, err error) {
+	for try := 0; ; try++ {
+		switch {
+		case c.c == nil || c.c.IsClosed():
+			err = errNotConnected
+		case c.open && !c.unsent() && c.c.TxStatus() == idle:
+			err = errEnded
+		default:
+			tag, err = c.exchange(q, r)
+		}
+		if err == nil || c.c == nil || !c.again(err, try) {
+			break
+		}
+		if q != nil {
+			if q.st, err = c.prepared(q.query); err != nil {
+				break
+			}
+		}
+	}
+	c.queue = c.queue[:0]
+	return tag, err
+}
+
+// exchange is one round trip.
+func (c *conn) exchange(q *queued, r *rows) (tag pgconn.CommandTag, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), statementTimeout)
 	defer cancel()
-	st, err := c.prepared(ctx, query)
-	if err != nil {
-		return nil, nil, err
+	var batch pgconn.Batch
+	for i := range c.queue {
+		c.queue[i].into(&batch)
 	}
-	if len(st.params) != len(args) {
-		return nil, nil, fmt.Errorf("the statement takes %d values, not %d", len(st.params), len(args))
+	if q != nil {
+		q.into(&batch)
 	}
-	values, formats := make([][]byte, len(args)), make([]int16, len(args))
-	for i, a := range args {
-		if values[i], formats[i], err = encode(st.params[i], a); err != nil {
-			return nil, nil, err
+	m := c.c.ExecBatch(ctx, &batch)
+	for n := 0; m.NextResult(); n++ {
+		rr := m.ResultReader()
+		if n == len(c.queue) && r != nil {
+			r.read(rr)
 		}
-		if formats[i] == pgtype.TextFormatCode && bytes.IndexByte(values[i], 0) >= 0 {
-			return nil, nil, errNUL
+		if tag, err = rr.Close(); err != nil {
+			break
+		}
+		if n < len(c.queue) && c.queue[n].changed != nil {
+			*c.queue[n].changed += int(tag.RowsAffected())
 		}
 	}
-	r := c.c.ExecPrepared(ctx, st.name, values, formats, st.formats).Read()
-	return r, st, r.Err
+	if e := m.Close(); err == nil {
+		err = e
+	}
+	return tag, c.lose(err)
+}
+
+// into adds a statement to those that are sent together.
+func (q *queued) into(batch *pgconn.Batch) {
+	switch {
+	case q.st == nil:
+		batch.ExecParams(q.query, nil, nil, nil, nil)
+	case q.st.sd.Name == "":
+		batch.ExecParams(q.st.sd.SQL, q.values, q.st.sd.ParamOIDs, q.formats, q.st.formats)
+	default:
+		batch.ExecStatement(q.st.sd, q.values, q.formats, q.st.formats)
+	}
 }
 
 // errNUL is the error of a text that PostgreSQL cannot hold, and so does not.
@@ -230,71 +446,149 @@ var errNUL = errors.New("the database keeps no text with U+0000")
 
 // Exec implements db.Conn.
 func (c *conn) Exec(query string, args ...any) (int64, error) {
-	r, _, err := c.run(query, args)
+	q, err := c.bind(query, args)
 	if err != nil {
 		return 0, err
 	}
-	return r.CommandTag.RowsAffected(), nil
+	tag, err := c.send(&q, nil)
+	return tag.RowsAffected(), err
+}
+
+// Later implements db.Conn.
+func (c *conn) Later(changed *int, query string, args ...any) error {
+	q, err := c.bind(query, args)
+	if err != nil {
+		return err
+	}
+	q.values, q.formats, q.changed = slices.Clone(q.values), slices.Clone(q.formats), changed
+	if c.queue = append(c.queue, q); len(c.queue) >= maxQueued {
+		return c.Flush()
+	}
+	return nil
+}
+
+// Flush implements db.Conn.
+func (c *conn) Flush() error {
+	for i := range c.queue {
+		if c.queue[i].st != nil {
+			_, err := c.send(nil, nil)
+			return err
+		}
+	}
+	return nil
 }
 
 // Get implements db.Conn.
 func (c *conn) Get(dst []any, query string, args ...any) error {
-	r, st, err := c.run(query, args)
-	if errors.Is(err, errNUL) && strings.HasPrefix(query, "SELECT") {
-		return db.ErrNoRow
-	}
+	r, err := c.Query(query, args...)
 	if err != nil {
 		return err
 	}
-	if len(r.Rows) == 0 {
+	defer r.Close()
+	if !r.Next() {
 		return db.ErrNoRow
 	}
-	return scan(st.results, r.Rows[0], dst)
+	return r.Scan(dst...)
 }
 
 // Query implements db.Conn.
 func (c *conn) Query(query string, args ...any) (db.Rows, error) {
-	r, st, err := c.run(query, args)
+	q, err := c.bind(query, args)
 	if errors.Is(err, errNUL) && strings.HasPrefix(query, "SELECT") {
 		return &rows{}, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &rows{types: st.results, list: r.Rows}, nil
+	r := &rows{c: c}
+	if n := len(c.free); n > 0 {
+		r, c.free = c.free[n-1], c.free[:n-1]
+	}
+	if _, err := c.send(&q, r); err != nil {
+		_ = r.Close() // there are none
+		return nil, err
+	}
+	r.types = q.st.sd.Fields
+	return r, nil
 }
 
-// rows are the rows of a statement, which were all read.
+// rows are the rows of a statement, which were all read. The values of all of
+// them stand one behind the other.
 type rows struct {
-	types []uint32
-	list  [][][]byte // behind the present one
-	row   [][]byte
+	c     *conn // nil: they are not given back
+	types []pgconn.FieldDescription
+
+	buf  []byte
+	ends []int // of each value in buf; negative: it is NULL, and the one before ends at the inverse
+	row  [][]byte
+	at   int // the next row's first value
+	from int // where it begins
+}
+
+// read reads all rows.
+func (r *rows) read(rr *pgconn.ResultReader) {
+	if r.buf == nil {
+		r.buf = make([]byte, 0, 256) // what is empty is not NULL
+	}
+	r.buf, r.ends, r.at, r.from, r.row = r.buf[:0], r.ends[:0], 0, 0, r.row[:0]
+	for rr.NextRow() {
+		for _, v := range rr.Values() {
+			if r.buf = append(r.buf, v...); v == nil {
+				r.ends = append(r.ends, ^len(r.buf))
+			} else {
+				r.ends = append(r.ends, len(r.buf))
+			}
+		}
+	}
 }
 
 // Next implements db.Rows.
 func (r *rows) Next() bool {
-	if len(r.list) == 0 {
+	if r.at >= len(r.ends) {
 		return false
 	}
-	r.row, r.list = r.list[0], r.list[1:]
+	r.row = r.row[:0]
+	for _, end := range r.ends[r.at : r.at+len(r.types)] {
+		if end < 0 {
+			r.row = append(r.row, nil)
+			continue
+		}
+		r.row = append(r.row, r.buf[r.from:end:end])
+		r.from = end
+	}
+	r.at += len(r.types)
 	return true
 }
 
 // Err implements db.Rows.
 func (r *rows) Err() error { return nil }
 
+// maxKept is how much room for rows is kept.
+const maxKept = 4 << 20
+
 // Close implements db.Rows.
-func (r *rows) Close() error { r.list = nil; return nil }
+func (r *rows) Close() error {
+	if c := r.c; c != nil && cap(r.buf) <= maxKept {
+		r.c, r.ends, r.at = nil, r.ends[:0], 0
+		c.free = append(c.free, &rows{c: c, buf: r.buf[:0], ends: r.ends, row: r.row[:0]})
+		r.buf, r.ends, r.row = nil, nil, nil
+	}
+	return nil
+}
 
 // Scan implements db.Rows.
 func (r *rows) Scan(dst ...any) error { return scan(r.types, r.row, dst) }
 
 // Bytes implements db.Rows.
 func (r *rows) Bytes(column int, buf []byte) ([]byte, error) {
-	if v := r.row[column]; v != nil {
+	switch v := r.row[column]; {
+	case v == nil:
+		return nil, nil
+	case buf == nil:
+		return bytes.Clone(v), nil
+	default:
 		return append(buf[:0], v...), nil
 	}
-	return nil, nil
 }
 
 // encode makes a value of a type, in binary.
@@ -370,7 +664,7 @@ func number(oid uint32, v []byte) (int64, error) {
 	return 0, fmt.Errorf("a column of the type %d is no number", oid)
 }
 
-func scan(types []uint32, row [][]byte, dst []any) error {
+func scan(types []pgconn.FieldDescription, row [][]byte, dst []any) error {
 	if len(row) != len(dst) {
 		return fmt.Errorf("the row has %d columns, not %d", len(row), len(dst))
 	}
@@ -380,12 +674,12 @@ func scan(types []uint32, row [][]byte, dst []any) error {
 		case nil:
 			continue
 		case *[]byte:
-			*d = v
+			*d = bytes.Clone(v)
 			continue
 		case *sql.NullInt64:
 			*d = sql.NullInt64{}
 			if v != nil {
-				n, err := number(types[i], v)
+				n, err := number(types[i].DataTypeOID, v)
 				if err != nil {
 					return err
 				}
@@ -396,7 +690,7 @@ func scan(types []uint32, row [][]byte, dst []any) error {
 			*d = sql.NullString{String: string(v), Valid: v != nil}
 			continue
 		case *any:
-			*d = anything(types[i], v)
+			*d = anything(types[i].DataTypeOID, v)
 			continue
 		}
 		if v == nil {
@@ -407,7 +701,7 @@ func scan(types []uint32, row [][]byte, dst []any) error {
 			*d = string(v)
 			continue
 		case *bool:
-			n, err := number(types[i], v)
+			n, err := number(types[i].DataTypeOID, v)
 			if err != nil {
 				return err
 			}
@@ -417,7 +711,7 @@ func scan(types []uint32, row [][]byte, dst []any) error {
 		e := reflect.ValueOf(d).Elem()
 		switch {
 		case e.CanInt():
-			n, err := number(types[i], v)
+			n, err := number(types[i].DataTypeOID, v)
 			if err != nil {
 				return err
 			}
@@ -425,7 +719,7 @@ func scan(types []uint32, row [][]byte, dst []any) error {
 		case e.Kind() == reflect.String:
 			e.SetString(string(v))
 		case e.Kind() == reflect.Bool:
-			n, err := number(types[i], v)
+			n, err := number(types[i].DataTypeOID, v)
 			if err != nil {
 				return err
 			}
@@ -446,7 +740,7 @@ func anything(oid uint32, v []byte) any {
 		return n
 	}
 	if oid == pgtype.ByteaOID {
-		return v
+		return bytes.Clone(v)
 	}
 	return string(v)
 }

@@ -1,9 +1,12 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,6 +20,9 @@ const (
 	// tellMost is the largest notification. Source: PostgreSQL, NOTIFY: the
 	// payload must be shorter than 8000 bytes.
 	tellMost = 7900
+	// tellAtOnce is how many notifications carry what waited; beyond it the others
+	// are told to look at everything.
+	tellAtOnce = 4
 	// tellQueue is how many changes may wait to be told; beyond it the others
 	// are told to look at everything.
 	tellQueue = 256
@@ -35,12 +41,11 @@ type news struct {
 
 	queue chan []byte // nil: look at everything
 
-	mu  sync.Mutex
-	own map[uint32]bool // processes of the server that are our tellers
+	own atomic.Uint32 // the server's process that tells for us; they come again after its restart
 }
 
 func newNews(s *server) *news {
-	n := &news{s: s, queue: make(chan []byte, tellQueue), own: map[uint32]bool{}}
+	n := &news{s: s, queue: make(chan []byte, tellQueue)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n
 }
@@ -99,7 +104,7 @@ func (n *news) tell() {
 		case <-n.ctx.Done():
 			return
 		}
-		all := len(n.queue) == cap(n.queue) // some may have been left out
+		all := len(n.queue) >= cap(n.queue)-1 // some may have been left out
 		list := [][]byte{first}
 		for more := true; more; {
 			select {
@@ -109,7 +114,7 @@ func (n *news) tell() {
 				more = false
 			}
 		}
-		if all || len(list) > 16 {
+		if list = gather(list); all {
 			list = [][]byte{nil}
 		}
 		for sent := false; !sent; {
@@ -123,9 +128,7 @@ func (n *news) tell() {
 					list = [][]byte{nil}
 					continue
 				}
-				n.mu.Lock()
-				n.own[c.PID()] = true
-				n.mu.Unlock()
+				n.own.Store(c.PID())
 			}
 			sent = n.send(c, list)
 		}
@@ -134,6 +137,31 @@ func (n *news) tell() {
 			return
 		}
 	}
+}
+
+// gather joins changes into few notifications, each change on a line of its own;
+// an empty one: everything is to be looked at.
+func gather(changes [][]byte) [][]byte {
+	var list [][]byte
+	seen := make(map[string]bool, len(changes))
+	for _, c := range changes {
+		if len(c) == 0 {
+			return [][]byte{nil}
+		}
+		if seen[string(c)] {
+			continue
+		}
+		seen[string(c)] = true
+		if last := len(list) - 1; last >= 0 && len(list[last])+1+len(c) <= tellMost {
+			list[last] = append(append(list[last], '\n'), c...)
+			continue
+		}
+		if len(list) == tellAtOnce {
+			return [][]byte{nil}
+		}
+		list = append(list, bytes.Clone(c))
+	}
+	return list
 }
 
 func (n *news) send(c *pgconn.PgConn, list [][]byte) bool {
@@ -177,10 +205,7 @@ func (n *news) hear(began func(), fn func([]byte)) error {
 	cfg := n.s.config.Copy()
 	var got []string
 	cfg.OnNotification = func(_ *pgconn.PgConn, m *pgconn.Notification) {
-		n.mu.Lock()
-		own := n.own[m.PID]
-		n.mu.Unlock()
-		if !own {
+		if m.PID != n.own.Load() {
 			got = append(got, m.Payload)
 		}
 	}
@@ -201,7 +226,9 @@ func (n *news) hear(began func(), fn func([]byte)) error {
 		err := c.WaitForNotification(ctx)
 		cancel()
 		for _, m := range got {
-			fn([]byte(m))
+			for line := range strings.SplitSeq(m, "\n") {
+				fn([]byte(line))
+			}
 		}
 		got = got[:0]
 		switch {

@@ -8,12 +8,14 @@ package postgres
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +23,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/store/db"
@@ -59,7 +60,8 @@ type server struct {
 	closed  atomic.Bool
 	*news
 
-	madeUpto int64 // the day from which partitions ahead are to be looked for again
+	forgets  atomic.Bool // it loses prepared statements, so there are none
+	madeUpto int64       // the day from which partitions ahead are to be looked for again
 }
 
 // Open implements db.Opener.
@@ -103,6 +105,16 @@ func (o Server) server() (*server, error) {
 		cfg.RuntimeParams["application_name"] = "consentwire"
 	}
 	cfg.ConnectTimeout = connectTimeout
+	cfg.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, c net.Conn) (net.Conn, error) {
+		under := c
+		if t, ok := c.(*tls.Conn); ok {
+			under = t.NetConn()
+		}
+		if t, ok := under.(*net.TCPConn); ok {
+			return c, t.SetKeepAliveConfig(keepAlive)
+		}
+		return c, nil
+	}
 	s := &server{config: cfg, log: o.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -163,17 +175,36 @@ func Migrate(ctx context.Context, o Server) error {
 	return o.migrate(ctx)
 }
 
-// migrate brings the schema up to date. One node does it at a time.
+// migrate brings the schema up to date. One node does it at a time: it holds a
+// lock for as long as a transaction lasts, for a session may be shared.
 func (o Server) migrate(ctx context.Context) (err error) {
 	cfg, err := pgx.ParseConfig(o.URL)
 	if err != nil {
 		return fault.New(fault.Unavailable, "database_url", "The address of the database cannot be read; it is postgres://user:password@host:port/name.")
 	}
 	cfg.ConnectTimeout = connectTimeout
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec // nothing that a shared connection would have to remember
 	d := stdlib.OpenDB(*cfg)
 	defer func() { err = errors.Join(err, d.Close()) }()
 	if err := d.PingContext(ctx); err != nil {
 		return unreachable(err)
+	}
+	lock, err := d.BeginTx(ctx, nil)
+	if err != nil {
+		return unreachable(err)
+	}
+	defer func() {
+		if e := lock.Rollback(); e != nil && err == nil {
+			err = unreachable(e)
+		}
+	}()
+	for _, query := range []string{
+		"SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true)",
+		"SELECT pg_advisory_xact_lock(hashtext('consentwire schema'))",
+	} {
+		if _, err := lock.ExecContext(ctx, query); err != nil {
+			return unreachable(err)
+		}
 	}
 	return migrate(ctx, d, o.NoMigrate)
 }
@@ -183,11 +214,7 @@ func migrate(ctx context.Context, d *sql.DB, not bool) error {
 	if err != nil {
 		return err
 	}
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 60))
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectPostgres, d, sub, goose.WithDisableGlobalRegistry(true), goose.WithSessionLocker(locker))
+	p, err := goose.NewProvider(goose.DialectPostgres, d, sub, goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)
 	}
@@ -241,16 +268,15 @@ func (s *server) Lost(err error) bool {
 	if errors.Is(err, errNotConnected) || pgconn.SafeToRetry(err) || pgconn.Timeout(err) {
 		return true
 	}
+	if _, ok := errors.AsType[*lostError](err); ok {
+		return true
+	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
 	}
-	switch c := code(err); {
-	case c == "":
-		return s.writer.c != nil && s.writer.c.IsClosed()
-	default:
-		// Connection, operator's intervention, resources; and a transaction that we left alone for too long.
-		return c[:2] == "08" || c[:2] == "57" || c[:2] == "53" || c == "25P03"
-	}
+	c := code(err)
+	// Connection, operator's intervention, resources; and a transaction that we left alone for too long.
+	return len(c) == 5 && (c[:2] == "08" || c[:2] == "57" || c[:2] == "53" || c == "25P03")
 }
 
 // Clash implements db.Database.
@@ -259,7 +285,7 @@ func (s *server) Clash(err error) bool {
 	case "40P01", "40001", "55P03": // deadlock, serialization failure, lock not available
 		return true
 	}
-	return false
+	return isStale(err) // the next time without
 }
 
 // Unique implements db.Database.

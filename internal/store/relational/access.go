@@ -129,7 +129,7 @@ func (t *tx) DeleteApplication(app access.ID) error {
 		"DELETE FROM credential WHERE app = ?",
 		"DELETE FROM application WHERE app = ?",
 	} {
-		if _, err := t.exec(q, key); err != nil {
+		if err := t.later(q, key); err != nil {
 			return err
 		}
 	}
@@ -232,7 +232,7 @@ func (s *Store) AccessToken(ctx context.Context, hash [32]byte) (tok access.Toke
 // PutToken implements store.Tx. A token of a credential that is gone is
 // fault.NotFound: it may have been removed since it was checked.
 func (t *tx) PutToken(tok access.Token, now time.Time) error {
-	_, err := t.exec("DELETE FROM token WHERE hash IN (SELECT hash FROM token WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)",
+	err := t.later("DELETE FROM token WHERE hash IN (SELECT hash FROM token WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"+t.passing()+")",
 		millis(now), dropBatch)
 	if err != nil {
 		return err
@@ -279,8 +279,8 @@ func (t *tx) PutIdempotent(app access.ID, i store.Idempotent, now time.Time) err
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(`DELETE FROM idempotency WHERE (app, route, key) IN
-		(SELECT app, route, key FROM idempotency WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)`, millis(now), dropBatch)
+	err = t.later(`DELETE FROM idempotency WHERE (app, route, key) IN
+		(SELECT app, route, key FROM idempotency WHERE expires_at <= ? ORDER BY expires_at LIMIT ?`+t.passing()+")", millis(now), dropBatch)
 	if err != nil {
 		return err
 	}
@@ -288,12 +288,11 @@ func (t *tx) PutIdempotent(app access.ID, i store.Idempotent, now time.Time) err
 	if i.Subject != "" {
 		subject = t.s.subjectHash(a, i.Subject)
 	}
-	_, err = t.exec(`INSERT INTO idempotency (app, route, key, request, status, response, expires_at, subject)
+	return t.later(`INSERT INTO idempotency (app, route, key, request, status, response, expires_at, subject)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (app, route, key) DO UPDATE SET request = excluded.request, status = excluded.status,
 			response = excluded.response, expires_at = excluded.expires_at, subject = excluded.subject`, a, i.Route, i.Key, i.Request[:], i.Status,
 		t.s.keys.Seal(i.Response, answerPlace(app, i.Route, i.Key)), millis(i.ExpiresAt), subject)
-	return err
 }
 
 func answerPlace(app access.ID, route, key string) secret.Place {

@@ -2,6 +2,7 @@ package relational
 
 import (
 	"crypto/sha256"
+	"database/sql"
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
@@ -16,6 +17,24 @@ import (
 type heads struct {
 	seq          int64 // place of the log's last event
 	log, history []byte
+
+	at, late sql.NullInt64 // see logTimes; where others write, too
+}
+
+// fields are what into reads.
+func (h *heads) fields(r *reader) string {
+	if r.s.db.Shared() {
+		return "last_seq, log_head, history_head, log_at, log_late"
+	}
+	return "last_seq, log_head, history_head"
+}
+
+func (h *heads) into(r *reader) []any {
+	dst := []any{&h.seq, &h.log, &h.history}
+	if r.s.db.Shared() {
+		dst = append(dst, &h.at, &h.late)
+	}
+	return dst
 }
 
 // heads returns an application's. What is changed in them must be written by
@@ -25,7 +44,7 @@ func (t *tx) heads(app int64) (*heads, error) {
 		return h, nil
 	}
 	h := new(heads)
-	err := t.get([]any{&h.seq, &h.log, &h.history}, "SELECT last_seq, log_head, history_head FROM application WHERE app = ?", app)
+	err := t.get(h.into(&t.reader), "SELECT "+h.fields(&t.reader)+" FROM application WHERE app = ?", app)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +66,7 @@ func (t *tx) putHistories() error {
 		if h == nil {
 			continue // the application was deleted
 		}
-		if _, err := t.exec("UPDATE application SET history_head = ? WHERE app = ?", h.history, app); err != nil {
+		if err := t.later("UPDATE application SET history_head = ? WHERE app = ?", h.history, app); err != nil {
 			return err
 		}
 	}

@@ -37,10 +37,9 @@ func (t *tx) PutCheckpoint(app access.ID, c store.Checkpoint) error {
 		}
 		histories = ci.Seal(content, checkpointPlace(c.Citizen, at, "histories"))
 	}
-	_, err = t.exec(`INSERT INTO checkpoint (app, citizen_id, at, place, standing, histories)
+	return t.later(`INSERT INTO checkpoint (app, citizen_id, at, place, standing, histories)
 		VALUES (?, ?, ?, (SELECT COALESCE(MAX(row), 0) FROM permission_transaction), ?, ?)`,
 		key, string(c.Citizen), at, ci.Seal(c.Standing.Encode(), checkpointPlace(c.Citizen, at, "standing")), histories)
-	return err
 }
 
 // cipherOf returns the cipher of a citizen's key, which is made when there is

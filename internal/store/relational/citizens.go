@@ -394,8 +394,7 @@ func (t *tx) PutTransaction(app access.ID, x permission.Transaction) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(putTransactions[1], args...)
-	return err
+	return t.later(putTransactions[1], args...)
 }
 
 // The columns of a transaction.

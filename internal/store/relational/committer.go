@@ -264,30 +264,34 @@ func (k *committer) run(w *write) {
 			err = k.c.RollbackTo()
 		}
 	}
-	switch {
-	case err == nil:
-	case k.s.db.Lost(err):
+	if err != nil {
+		k.broken("end a write", err)
+	}
+}
+
+// broken ends the open group because its transaction cannot be gone on with. Of
+// a database that looks after its own disk that is all.
+func (k *committer) broken(doing string, err error) {
+	if k.s.db.Lost(err) || k.s.db.Shared() {
 		k.c.lost = err
 		k.abort()
-	default:
-		k.fail(fmt.Errorf("end a write: %w", err))
+		return
 	}
+	k.fail(fmt.Errorf("%s: %w", doing, err))
 }
 
 // mark opens the group, or sets a savepoint in it.
 func (k *committer) mark(alone bool) error {
 	if !alone {
 		err := k.c.Savepoint()
-		switch {
-		case err == nil:
+		if err == nil {
 			return nil
-		case k.s.db.Lost(err):
-			k.c.lost = err
-			k.abort()
-			return unreachable()
 		}
-		k.fail(fmt.Errorf("savepoint: %w", err))
-		return storeFailed()
+		k.broken("savepoint", err)
+		if k.s.failed.Load() != nil {
+			return storeFailed()
+		}
+		return unreachable()
 	}
 	err := k.c.Begin(true)
 	if err == nil {
@@ -365,11 +369,8 @@ func (k *committer) again(w *write, alone bool) bool {
 		k.small.undo()
 	}
 	if err != nil {
-		if k.s.db.Lost(err) {
-			k.c.lost = err
-			k.abort()
-		} else {
-			k.fail(fmt.Errorf("undo a write: %w", err))
+		k.broken("undo a write", err)
+		if k.s.failed.Load() != nil {
 			w.done <- storeFailed()
 			return true
 		}
@@ -390,7 +391,10 @@ func (k *committer) call(t *tx, fn func(*tx) error) (err error) {
 	if err := fn(t); err != nil {
 		return err
 	}
-	return t.putHistories()
+	if err := t.putHistories(); err != nil {
+		return err
+	}
+	return t.flush()
 }
 
 // end commits the open group, tells the watchers, and answers the callers.

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,7 @@ type Store struct {
 
 	keysBySubject *secret.Keys // the same of many more, perhaps outdated
 	tails         logTails     // what was read last of logs
+	marks         logMarks     // how far endpoints had read
 
 	spans spanCounts // of what owners' pauses discarded
 	asked catalogues // configurations that were read lately
@@ -102,6 +104,31 @@ func (c *conn) exec(query string, args ...any) (int64, error) {
 		}
 	}
 	return n, nil
+}
+
+// later runs a statement whose outcome nobody asks for. Where the database is
+// elsewhere it is sent with the next, or at the end of the write: then an error
+// is that of another statement.
+func (c *conn) later(query string, args ...any) error {
+	if err := c.Later(&c.rows, query, args...); err != nil {
+		c.note(err)
+		return err
+	}
+	for _, a := range args {
+		if b, ok := a.([]byte); ok {
+			c.bytes += len(b)
+		}
+	}
+	return nil
+}
+
+// flush runs what later left to do.
+func (c *conn) flush() error {
+	err := c.Flush()
+	if err != nil {
+		c.note(err)
+	}
+	return err
 }
 
 // query runs a statement that returns rows. The caller closes them.
@@ -300,10 +327,17 @@ func (r *reader) app(id access.ID) (int64, error) {
 	if r.small != nil && r.s.db.Shared() {
 		r.small.wanted = append(r.small.wanted, id)
 	}
-	if err := r.get([]any{&key}, "SELECT app FROM application WHERE app_id = ?"+r.locking(), string(id)); err != nil {
+	if r.small != nil && r.s.db.Shared() {
+		h := new(heads)
+		err := r.get(append([]any{&key}, h.into(r)...), "SELECT app, "+h.fields(r)+" FROM application WHERE app_id = ?"+r.locking(), string(id))
+		if err != nil {
+			return 0, err
+		}
+		r.locked(key)
+		r.small.heads[key] = h
+	} else if err := r.get([]any{&key}, "SELECT app FROM application WHERE app_id = ?", string(id)); err != nil {
 		return 0, err
 	}
-	r.locked(key)
 	if r.small != nil {
 		if len(r.small.apps) >= maxSmallKeys {
 			clear(r.small.apps)
@@ -326,6 +360,15 @@ func (r *reader) locking() string {
 		return " FOR UPDATE NOWAIT"
 	}
 	return " FOR UPDATE"
+}
+
+// passing is what ends a subquery that chooses rows to be dropped, of anybody:
+// those that another process is at are left to it.
+func (r *reader) passing() string {
+	if r.s.db.Shared() {
+		return " FOR UPDATE SKIP LOCKED"
+	}
+	return ""
 }
 
 // locked notes that an application is. What was read of it before may have
@@ -476,6 +519,25 @@ func (k *ciphers) drop(sealed []byte) {
 	defer k.mu.Unlock()
 	delete(k.young, string(sealed))
 	delete(k.old, string(sealed))
+}
+
+// dropCipher forgets a data key of which only the cipher is known; nil: none.
+func (k *ciphers) dropCipher(c *secret.Cipher) {
+	if c == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	same := func(_ string, x *secret.Cipher) bool { return x == c }
+	maps.DeleteFunc(k.young, same)
+	maps.DeleteFunc(k.old, same)
+}
+
+// clear forgets all data keys.
+func (k *ciphers) clear() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.young, k.old = nil, nil
 }
 
 func (k *ciphers) add(sealed string, c *secret.Cipher) {

@@ -250,13 +250,15 @@ func matchingArgs(f subscription.Filter, e delivery.Endpoint) ([]any, error) {
 
 // Read implements store.Engine.
 func (s *Store) Read(ctx context.Context, e delivery.Endpoint, after event.Seq, limit, maxBytes int) (p delivery.Page, err error) {
+	var ep int64
 	err = s.read(ctx, func(r *reader) error {
 		p = delivery.Page{Upto: after}
 		key, err := r.ep(e)
 		if err != nil {
 			return err
 		}
-		last, err := r.logEnd(key.app)
+		ep = key.ep
+		last, since, err := r.logSpan(key, after)
 		if err != nil {
 			return err
 		}
@@ -272,7 +274,7 @@ func (s *Store) Read(ctx context.Context, e delivery.Endpoint, after event.Seq, 
 			left -= int(upto - p.Upto)
 			full, err := r.readTail(&p, key, e, f.filter, upto, limit, maxBytes)
 			if err == nil && !full && p.Upto < upto {
-				full, err = r.readPart(&p, key, e, f.filter, upto, limit, maxBytes)
+				full, err = r.readPart(&p, key, e, f.filter, upto, since, limit, maxBytes)
 			}
 			if err != nil || full {
 				return err
@@ -281,12 +283,16 @@ func (s *Store) Read(ctx context.Context, e delivery.Endpoint, after event.Seq, 
 		}
 		return nil
 	})
+	if n := len(p.Items); n > 0 && err == nil && s.db.Shared() {
+		s.marks.put(ep, p.Items[n-1].Seq, p.Items[n-1].RecordedAt.UnixMilli())
+	}
 	return p, err
 }
 
 // readPart adds what a filter lets through of the places behind p.Upto, up to
-// upto. When the page is full p.Upto is its last place.
-func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f subscription.Filter, upto event.Seq, limit, maxBytes int) (full bool, err error) {
+// upto. When the page is full p.Upto is its last place. None of them was recorded
+// before since.
+func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f subscription.Filter, upto event.Seq, since int64, limit, maxBytes int) (full bool, err error) {
 	bytes := bytesOf(p)
 	// Which events match is decided here: a scan that runs over all of them
 	// anyhow is cheaper without, and what it saw serves others (logTails). Another
@@ -298,7 +304,7 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 		if err != nil {
 			return false, err
 		}
-		query, args = readMatching, append(append(args, match...), limit-len(p.Items))
+		query, args = readMatching, append(append(args, match...), since, limit-len(p.Items))
 	}
 	rows, err := r.query(query, args...)
 	if err != nil {
@@ -375,7 +381,7 @@ const (
 	readLog = "SELECT " + itemFields + " FROM event e WHERE e.app = ? AND e.seq > ? AND e.seq <= ? ORDER BY e.seq"
 	// A look-up of each data key would be a round trip.
 	readMatching = "SELECT " + itemFields + `, s.sealed_key FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
-		WHERE e.app = ? AND e.seq > ? AND e.seq <= ? AND ` + matching + " ORDER BY e.seq LIMIT ?"
+		WHERE e.app = ? AND e.seq > ? AND e.seq <= ? AND ` + matching + " AND e.recorded_at >= ? ORDER BY e.seq LIMIT ?"
 )
 
 type itemRow struct {
@@ -559,12 +565,11 @@ func (r *reader) newerWaits(key epKey, x delivery.Exception) (yes bool, err erro
 func (s *Store) Record(ctx context.Context, batch []delivery.Progress) (out []delivery.Outcome, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		out = make([]delivery.Outcome, len(batch))
-		for i := range batch {
-			if err := t.record(&batch[i], &out[i]); err != nil {
-				return err
-			}
+		held, err := t.hold(batch)
+		for i := 0; i < len(batch) && err == nil; i++ {
+			err = t.record(&batch[i], &out[i], held)
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -572,17 +577,59 @@ func (s *Store) Record(ctx context.Context, batch []delivery.Progress) (out []de
 	return out, nil
 }
 
-func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
-	key, err := t.ep(p.Lease.Endpoint)
-	var epoch, late int64
-	var cursor event.Seq
-	if err == nil {
-		query := "SELECT epoch, cursor_seq, late FROM endpoint WHERE ep = ?"
-		if t.s.db.Shared() {
-			query += " FOR UPDATE"
-		}
-		err = t.get([]any{&epoch, (*int64)(&cursor), &late}, query, key.ep)
+// holder is how an endpoint is when a progress of it is recorded.
+type holder struct {
+	key         epKey
+	epoch, late int64
+	cursor      event.Seq
+}
+
+func (h *holder) into() []any { return []any{&h.epoch, (*int64)(&h.cursor), &h.late} }
+
+// hold reads and locks the endpoints of a batch where others may write to them,
+// all at once and in one order.
+func (t *tx) hold(batch []delivery.Progress) (map[delivery.Endpoint]holder, error) {
+	if !t.s.db.Shared() {
+		return nil, nil
 	}
+	names := make([]delivery.Endpoint, 0, len(batch))
+	for i := range batch {
+		names = append(names, batch[i].Lease.Endpoint)
+	}
+	text, err := json.Marshal(unique(names))
+	if err != nil {
+		return nil, err
+	}
+	held := make(map[delivery.Endpoint]holder, len(names))
+	err = t.each(func(rows db.Rows) error {
+		var id string
+		var h holder
+		err := rows.Scan(append([]any{&id, &h.key.ep, &h.key.app}, h.into()...)...)
+		held[delivery.Endpoint(id)] = h
+		return err
+	}, "SELECT endpoint_id, ep, app, epoch, cursor_seq, late FROM endpoint WHERE endpoint_id IN (SELECT value FROM json_each(?)) ORDER BY ep FOR UPDATE", string(text))
+	return held, err
+}
+
+// holder returns how an endpoint is. What hold read is good for its first
+// progress.
+func (t *tx) holder(e delivery.Endpoint, held map[delivery.Endpoint]holder) (h holder, err error) {
+	if h, ok := held[e]; ok {
+		delete(held, e)
+		return h, nil
+	}
+	if h.key, err = t.ep(e); err != nil {
+		return h, err
+	}
+	query := "SELECT epoch, cursor_seq, late FROM endpoint WHERE ep = ?"
+	if t.s.db.Shared() {
+		query += " FOR UPDATE"
+	}
+	return h, t.get(h.into(), query, h.key.ep)
+}
+
+func (t *tx) record(p *delivery.Progress, o *delivery.Outcome, held map[delivery.Endpoint]holder) error {
+	h, err := t.holder(p.Lease.Endpoint, held)
 	if isNotFound(err) { // it went with its application, and so do its attempts
 		o.Fenced = true
 		return nil
@@ -590,21 +637,21 @@ func (t *tx) record(p *delivery.Progress, o *delivery.Outcome) error {
 	if err != nil {
 		return err
 	}
-	o.Fenced = epoch != p.Lease.Epoch
-	if o.Fenced && late == 0 && len(p.Attempts) > 0 {
-		if _, err := t.exec("UPDATE endpoint SET late = epoch WHERE ep = ?", key.ep); err != nil {
+	o.Fenced = h.epoch != p.Lease.Epoch
+	if o.Fenced && h.late == 0 && len(p.Attempts) > 0 {
+		if err := t.later("UPDATE endpoint SET late = epoch WHERE ep = ?", h.key.ep); err != nil {
 			return err
 		}
 	}
-	if err := t.putAttempts(key, p.Attempts, o.Fenced || late > 0); err != nil {
+	if err := t.putAttempts(h.key, p.Attempts, o.Fenced || h.late > 0); err != nil {
 		return err
 	}
 	if !o.Fenced {
-		if err := t.progress(key, cursor, p, o); err != nil {
+		if err := t.progress(h.key, h.cursor, p, o); err != nil {
 			return err
 		}
 	}
-	return t.toldErased(key.app, p, cursor)
+	return t.toldErased(h.key.app, p, h.cursor)
 }
 
 // progress writes what a holder of the lease says besides attempts. cursor is
@@ -620,19 +667,16 @@ func (t *tx) progress(key epKey, cursor event.Seq, p *delivery.Progress, o *deli
 			return err
 		}
 	}
+	rouse := make([]string, 0, len(p.Settled)+len(p.Rouse))
 	for _, x := range p.Settled { // once all are settled, so that none of them is roused
-		if err := t.rouse(key.ep, x.Subject, p.At, o); err != nil {
-			return err
-		}
+		rouse = append(rouse, x.Subject)
 	}
-	for _, subject := range p.Rouse {
-		if err := t.rouse(key.ep, subject, p.At, o); err != nil {
-			return err
-		}
+	if err := t.rouseEach(key.ep, append(rouse, p.Rouse...), p.At, o); err != nil {
+		return err
 	}
 	if p.Cursor > cursor {
 		cursor = p.Cursor
-		if _, err := t.exec("UPDATE endpoint SET cursor_seq = ? WHERE ep = ?", int64(cursor), key.ep); err != nil {
+		if err := t.later("UPDATE endpoint SET cursor_seq = ? WHERE ep = ?", int64(cursor), key.ep); err != nil {
 			return err
 		}
 	}
@@ -642,7 +686,7 @@ func (t *tx) progress(key epKey, cursor event.Seq, p *delivery.Progress, o *deli
 		}
 	}
 	if b := p.Breaker; b != nil {
-		_, err := t.exec("UPDATE endpoint SET breaker_open = ?, breaker_since = ?, failures = ?, failure = ? WHERE ep = ?",
+		err := t.later("UPDATE endpoint SET breaker_open = ?, breaker_since = ?, failures = ?, failure = ? WHERE ep = ?",
 			b.Open, millis(b.Since), b.Failures, b.Reason, key.ep)
 		if err != nil {
 			return err
@@ -651,7 +695,7 @@ func (t *tx) progress(key epKey, cursor event.Seq, p *delivery.Progress, o *deli
 	if h := p.Hold; h != nil {
 		exchange, err := t.sealHold(p.Lease.Endpoint, h.Exchange)
 		if err == nil {
-			_, err = t.exec("UPDATE endpoint SET hold_state = ?, hold_since = ?, hold_reason = ?, hold_next_at = ?, hold_exchange = ? WHERE ep = ?",
+			err = t.later("UPDATE endpoint SET hold_state = ?, hold_since = ?, hold_reason = ?, hold_next_at = ?, hold_exchange = ? WHERE ep = ?",
 				string(h.State), millis(h.Since), h.Reason, millis(h.NextAt), exchange, key.ep)
 		}
 		if err != nil {
@@ -735,7 +779,7 @@ func (t *tx) putAttempts(key epKey, list []delivery.Attempt, met bool) error {
 			if n <= maxInsert {
 				query = insertAttempts[n]
 			}
-			if _, err := t.exec(query, args...); err != nil {
+			if err := t.later(query, args...); err != nil {
 				return err
 			}
 		}
@@ -763,19 +807,17 @@ func (t *tx) putException(ep int64, x *delivery.Exception, at time.Time) error {
 	if x.State != delivery.WaitRetry && x.State != delivery.WaitTurn {
 		ended = millis(at)
 	}
-	_, err := t.exec(`INSERT INTO exception (ep, seq, subject, state, base, tries, next_at, replay, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+	return t.later(`INSERT INTO exception (ep, seq, subject, state, base, tries, next_at, replay, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 		ON CONFLICT (ep, seq) DO UPDATE SET state = excluded.state, base = excluded.base, tries = excluded.tries,
 			next_at = excluded.next_at, replay = excluded.replay, ended_at = excluded.ended_at`,
 		ep, int64(x.Seq), x.Subject, string(x.State), x.Base, x.Tries, millis(x.NextAt), replayOf(x), ended)
-	return err
 }
 
 func (t *tx) settle(ep int64, x delivery.Settlement, at time.Time) error {
 	state := delivery.EndExhausted
 	switch x.As {
 	case delivery.Delivered:
-		_, err := t.exec("DELETE FROM exception WHERE ep = ? AND seq = ?", ep, int64(x.Seq))
-		return err
+		return t.later("DELETE FROM exception WHERE ep = ? AND seq = ?", ep, int64(x.Seq))
 	case delivery.Superseded:
 		// A replay that is not sent leaves a delivery as it was, if it was delivered.
 		n, err := t.exec(`DELETE FROM exception WHERE ep = ? AND seq = ?
@@ -785,7 +827,50 @@ func (t *tx) settle(ep int64, x delivery.Settlement, at time.Time) error {
 		}
 		state = delivery.EndSuperseded
 	}
-	_, err := t.exec("UPDATE exception SET state = ?, next_at = 0, ended_at = ? WHERE ep = ? AND seq = ?", string(state), millis(at), ep, int64(x.Seq))
+	return t.later("UPDATE exception SET state = ?, next_at = 0, ended_at = ? WHERE ep = ? AND seq = ?", string(state), millis(at), ep, int64(x.Seq))
+}
+
+// rouseMany is rouse for many subjects at once, where each statement is a round
+// trip.
+const rouseMany = `SELECT x.seq, x.subject, x.state, x.base, x.tries, x.next_at, x.replay
+	FROM json_array_elements_text(CAST(CAST(? AS text) AS json)) WITH ORDINALITY AS j(subject, n)
+	CROSS JOIN LATERAL (SELECT ` + exceptionFields + ` FROM exception
+		WHERE ep = ? AND subject = j.subject AND state = 'blocked' AND state IN ('retrying', 'blocked') ORDER BY seq LIMIT 1) x
+	WHERE NOT EXISTS (SELECT 1 FROM exception
+		WHERE ep = ? AND subject = j.subject AND state = 'retrying' AND state IN ('retrying', 'blocked'))
+	ORDER BY j.n`
+
+// rouseEach does for each subject what rouse does.
+func (t *tx) rouseEach(ep int64, subjects []string, at time.Time, o *delivery.Outcome) error {
+	if !t.s.db.Shared() || len(subjects) == 0 {
+		for _, subject := range subjects {
+			if err := t.rouse(ep, subject, at, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	once := make([]string, 0, len(subjects))
+	seen := make(map[string]bool, len(subjects))
+	for _, subject := range subjects {
+		if !seen[subject] {
+			seen[subject] = true
+			once = append(once, subject)
+		}
+	}
+	text, err := json.Marshal(once)
+	if err != nil {
+		return err
+	}
+	var roused []delivery.Exception
+	err = t.each(func(rows db.Rows) error {
+		x, err := scanException(rows.Scan)
+		roused = append(roused, x)
+		return err
+	}, rouseMany, string(text), ep, ep)
+	for i := 0; i < len(roused) && err == nil; i++ {
+		err = t.due(ep, &roused[i], at, o)
+	}
 	return err
 }
 
@@ -816,8 +901,7 @@ func (t *tx) rouse(ep int64, subject string, at time.Time, o *delivery.Outcome) 
 func (t *tx) due(ep int64, x *delivery.Exception, at time.Time, o *delivery.Outcome) error {
 	x.State, x.NextAt = delivery.WaitRetry, at
 	o.Roused = append(o.Roused, *x)
-	_, err := t.exec("UPDATE exception SET state = 'retrying', next_at = ? WHERE ep = ? AND seq = ?", millis(at), ep, int64(x.Seq))
-	return err
+	return t.later("UPDATE exception SET state = 'retrying', next_at = ? WHERE ep = ? AND seq = ?", millis(at), ep, int64(x.Seq))
 }
 
 // feed takes a step of a replay.
@@ -871,8 +955,7 @@ func (t *tx) feed(key epKey, cursor event.Seq, p *delivery.Progress, o *delivery
 		}
 		o.Fed = append(o.Fed, fed)
 	}
-	_, err := t.exec("UPDATE replay SET done = ?, ended = CASE WHEN ? >= total THEN 1 ELSE 0 END WHERE replay_id = ? AND ep = ?", m.Done, m.Done, m.ID, key.ep)
-	return err
+	return t.later("UPDATE replay SET done = ?, ended = CASE WHEN ? >= total THEN 1 ELSE 0 END WHERE replay_id = ? AND ep = ?", m.Done, m.Done, m.ID, key.ep)
 }
 
 // isPending tells whether an event behind the cursor that is no exception is

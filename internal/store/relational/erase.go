@@ -46,20 +46,25 @@ func (t *tx) loadErasures() error {
 		return nil
 	}
 	t.small.erasing = make(map[int64]*erasing)
+	tombs := false
 	err := t.each(func(rows db.Rows) error {
 		var app int64
 		var subject string
 		var kept []byte
-		if err := rows.Scan(&app, &subject, &kept); err != nil {
-			return err
+		var last []event.Seq
+		err := rows.Scan(&app, &subject, &kept)
+		switch {
+		case err != nil:
+		case app == 0:
+			tombs = true
+		default:
+			if last, err = decodeSeqs(kept); err == nil {
+				t.begin(app, subject, last)
+			}
 		}
-		last, err := decodeSeqs(kept)
-		t.begin(app, subject, last)
 		return err
-	}, "SELECT app, subject, seqs FROM erasing")
-	if err == nil {
-		err = t.get([]any{&t.small.tombs}, "SELECT EXISTS (SELECT 1 FROM tombstone)")
-	}
+	}, "SELECT app, subject, seqs FROM erasing UNION ALL SELECT 0, '', x'' WHERE EXISTS (SELECT 1 FROM tombstone)")
+	t.small.tombs = tombs
 	if err != nil {
 		t.small.erasing = nil
 	}
@@ -188,7 +193,7 @@ func (t *tx) eraseCitizen(app int64, id string) (subjects []string, err error) {
 			"DELETE FROM checkpoint WHERE app = ? AND citizen_id = ?",
 			"DELETE FROM confirmation WHERE app = ? AND citizen_id = ?",
 		} {
-			if _, err := t.exec(query, app, name); err != nil {
+			if err := t.later(query, app, name); err != nil {
 				return nil, err
 			}
 		}
@@ -243,7 +248,7 @@ func (t *tx) cancelErased(key int64, subject string, eps []*told, at time.Time) 
 			switch {
 			case !ok || !waits(v.Status):
 			case facts[i].trouble && !facts[i].delivered.IsZero():
-				_, err = t.exec("DELETE FROM exception WHERE ep = ? AND seq = ?", p.key.ep, int64(c.e.Seq))
+				err = t.later("DELETE FROM exception WHERE ep = ? AND seq = ?", p.key.ep, int64(c.e.Seq))
 			default:
 				err = t.putException(p.key.ep, &delivery.Exception{
 					Seq: c.e.Seq, Subject: subject, State: endErased, Base: facts[i].x.Base, Tries: facts[i].x.Tries,
@@ -302,7 +307,7 @@ func (t *tx) blank(app int64, subject string) error {
 		return err
 	}
 	for _, x := range list {
-		if _, err := t.exec("UPDATE event SET body = x'', erased = 1, digest = ? WHERE row = ?", x.digest[:], x.row); err != nil {
+		if err := t.later("UPDATE event SET body = x'', erased = 1, digest = ? WHERE row = ?", x.digest[:], x.row); err != nil {
 			return err
 		}
 	}
@@ -331,7 +336,7 @@ func (t *tx) atEndpoints(app int64, seqs []event.Seq, query string, others ...an
 		return err
 	}, "SELECT ep FROM endpoint WHERE app = ?", app)
 	for i := 0; i < len(eps) && err == nil; i++ {
-		_, err = t.exec(query, append(slices.Clone(others), eps[i], string(text))...)
+		err = t.later(query, append(slices.Clone(others), eps[i], string(text))...)
 	}
 	return err
 }
@@ -353,7 +358,7 @@ func (t *tx) blankTransactions(app int64, citizen string) error {
 		return err
 	}, "SELECT row, sealed FROM permission_transaction WHERE app = ? AND citizen_id = ? AND digest IS NULL", app, citizen)
 	for i := 0; i < len(list) && err == nil; i++ {
-		_, err = t.exec("UPDATE permission_transaction SET sealed = x'', digest = ? WHERE row = ?", list[i].digest[:], list[i].row)
+		err = t.later("UPDATE permission_transaction SET sealed = x'', digest = ? WHERE row = ?", list[i].digest[:], list[i].row)
 	}
 	return err
 }
@@ -425,7 +430,7 @@ func (t *tx) bury(app access.ID, key int64, subject string) error {
 		{"UPDATE permission_transaction SET citizen_id = ? WHERE app = ? AND citizen_id = ?", []any{name, key, subject}},
 		{"DELETE FROM erasing WHERE app = ? AND subject = ?", []any{key, subject}},
 	} {
-		if _, err := t.exec(step.query, step.args...); err != nil {
+		if err := t.later(step.query, step.args...); err != nil {
 			return err
 		}
 	}

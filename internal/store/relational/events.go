@@ -40,7 +40,7 @@ func (t *tx) advance(app int64, subject string, n int) error {
 		to.sequence = int64(n)
 		sealed, to.cipher = t.s.keys.NewKey(subjectPlace(app, subject))
 		t.s.opens.put(sealed, to.cipher)
-		_, err = t.exec("INSERT INTO subject (app, subject, sequence, sealed_key) VALUES (?, ?, ?, ?)",
+		err = t.later("INSERT INTO subject (app, subject, sequence, sealed_key) VALUES (?, ?, ?, ?)",
 			app, subject, to.sequence, sealed)
 	}
 	if err != nil {
@@ -103,6 +103,7 @@ func (t *tx) append(app access.ID, evts []event.Event) error {
 				if err := t.room("event", x.recorded); err != nil {
 					return err
 				}
+				h.logged(seq, x.recorded)
 				body := t.last.cipher.Seal(e.Body, bodyPlace(e.ID))
 				digest := sha256.Sum256(body)
 				chain = x.chain(chain, digest[:])
@@ -112,14 +113,16 @@ func (t *tx) append(app access.ID, evts []event.Event) error {
 			}
 			rest = rest[n:]
 		}
-		if _, err := t.exec(insertEvents[len(part)], args...); err != nil {
+		if err := t.later(insertEvents[len(part)], args...); err != nil {
 			return err
 		}
 		args, evts = args[:0], evts[len(part):]
 	}
 	h.seq, h.log = seq, chain
-	_, err = t.exec("UPDATE application SET last_seq = ?, log_head = ? WHERE app = ?", h.seq, h.log, key)
-	return err
+	if t.s.db.Shared() {
+		return t.later("UPDATE application SET last_seq = ?, log_head = ?, log_at = ?, log_late = ? WHERE app = ?", h.seq, h.log, h.at.Int64, h.late.Int64, key)
+	}
+	return t.later("UPDATE application SET last_seq = ?, log_head = ? WHERE app = ?", h.seq, h.log, key)
 }
 
 // room sees to it that a table takes a row of a time.

@@ -455,11 +455,11 @@ func (t *tx) insert(n, columns int, queries *[maxInsert + 1]string, row func(arg
 		if r.err != nil {
 			return r.err
 		}
-		if _, err := t.exec(queries[len(r.args)/columns], r.args...); err != nil {
+		if err := t.later(queries[len(r.args)/columns], r.args...); err != nil {
 			return err
 		}
 	}
-	return nil
+	return t.flush()
 }
 
 // putCitizens writes citizens. Those that are kept have the reference and the

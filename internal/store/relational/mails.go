@@ -77,7 +77,8 @@ func (t *tx) PutConfirmation(c store.Confirmation, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.exec("DELETE FROM confirmation WHERE expires_at < ?", now.Add(-confirmationKept).UnixMilli()); err != nil {
+	const old = "DELETE FROM confirmation WHERE hash IN (SELECT hash FROM confirmation WHERE expires_at < ?"
+	if err := t.later(old+t.passing()+")", now.Add(-confirmationKept).UnixMilli()); err != nil {
 		return err
 	}
 	_, err = t.exec(`INSERT INTO confirmation (hash, app, citizen_id, transaction_id, expires_at, confirmed_at, confirmed) VALUES (?, ?, ?, ?, ?, ?, ?)

@@ -12,11 +12,15 @@ import (
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/id"
+	"github.com/consentwire/consentwire/internal/permission"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/postgres"
 	"github.com/consentwire/consentwire/internal/store/postgres/pgtest"
+	"github.com/consentwire/consentwire/internal/subscription"
 )
 
 // openNode opens one more node's store of a database.
@@ -191,6 +195,7 @@ func TestNodes_databaseRestarts(t *testing.T) {
 	pgtest.Wait(t, "writes after the restart", func() bool { return after.Load() > 50 })
 	stop()
 	wg.Wait()
+	pgtest.Wait(t, "reads after the restart", func() bool { return nodes[0].Ping(t.Context()) == nil && nodes[1].Ping(t.Context()) == nil })
 	got := map[string]bool{}
 	for _, id := range wholeLog(t, nodes[0], "app_1") {
 		got[id] = true
@@ -206,6 +211,200 @@ func TestNodes_databaseRestarts(t *testing.T) {
 	for _, s := range nodes {
 		if err := s.Ping(t.Context()); err != nil {
 			t.Errorf("ping: %v", err)
+		}
+	}
+}
+
+// TestNodes_commitLost: when the answer to a commit is lost the callers hear that
+// the outcome is unknown, whichever it is, and the store goes on.
+func TestNodes_commitLost(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Shared(t).Database(t)
+	proxy := pgtest.NewProxy(t, url)
+	s, other := openNode(t, proxy.URL()), openNode(t, url)
+	addApp(t, s, "app_1")
+	addApp(t, s, "app_2") // behind what the committer does when it is idle for the first time
+	told := make(chan store.Change, 64)
+	s.Watch(func(c store.Change) { told <- c })
+	logged := 0
+	for _, tt := range []struct {
+		at   pgtest.Cut
+		done bool
+	}{{pgtest.BeforeCommit, false}, {pgtest.AfterCommit, true}, {pgtest.BeforeCommit, false}, {pgtest.AfterCommit, true}} {
+		proxy.Cut(tt.at)
+		err := s.Update(t.Context(), func(tx store.Tx) error { return tx.Publish(someEvent("app_1", "con_1")) })
+		if fault.CodeOf(err) != "outcome_unknown" || fault.KindOf(err) != fault.Unavailable {
+			t.Errorf("got %v, want outcome_unknown", err)
+		}
+		if tt.done {
+			logged++
+		}
+		select {
+		case c := <-told:
+			if !slices.Contains(c.Applications, "app_1") {
+				t.Errorf("got %+v, want the watchers to be told of what may have been done", c)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("the watchers were not told")
+		}
+		pgtest.Wait(t, "the server to end", func() bool {
+			list, _, err := other.Events(t.Context(), "app_1", store.EventQuery{})
+			return err == nil && len(list) == logged
+		})
+		update(t, s, func(tx store.Tx) error { return tx.Publish(someEvent("app_1", "con_1")) })
+		logged++
+		<-told
+	}
+	if got := len(wholeLog(t, other, "app_1")); got != logged {
+		t.Errorf("got %d events, want %d", got, logged)
+	}
+}
+
+// TestNodes_nothingStale: what one node changed the other sees in its next write
+// and read, whatever it had seen before.
+func TestNodes_nothingStale(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Shared(t).Database(t)
+	nodes := []*Store{openNode(t, url), openNode(t, url)}
+	addApp(t, nodes[0], benchApp)
+	for i := range 10 {
+		by, other := nodes[i%2], nodes[(i+1)%2]
+		// An endpoint, its filter and its status.
+		e := benchEndpoint("sub_bench")
+		e.Version = int64(i + 1)
+		e.EventTypes = []event.Type{event.WebhookStatusChanged, event.PermissionsEffective}[i%2 : i%2+1]
+		update(t, by, func(tx store.Tx) error { return tx.PutEndpoint(e, delivery.Shown{}) })
+		update(t, other, func(tx store.Tx) error {
+			got, err := tx.Endpoint(benchApp, subscription.Subscription, "sub_bench")
+			if err == nil && got.Version != e.Version {
+				t.Errorf("got version %d of the endpoint, want %d", got.Version, e.Version)
+			}
+			return err
+		})
+		// The configuration.
+		part := permission.Part{ID: fmt.Sprintf("part_%d", i), Kind: permission.Data, Name: fmt.Sprint(i)}
+		update(t, by, func(tx store.Tx) error { return tx.PutPart(benchApp, part) })
+		list, err := other.Parts(t.Context(), benchApp, permission.Data)
+		if err != nil || len(list) != i+1 {
+			t.Errorf("got %d parts, %v, want %d", len(list), err, i+1)
+		}
+		if i%2 == 0 {
+			group := permission.Group{ID: permission.GroupID(fmt.Sprintf("grp_%d", i)), Name: fmt.Sprint(i)}
+			update(t, by, func(tx store.Tx) error { return tx.PutGroup(benchApp, group) })
+			for _, read := range []func() (*permission.Catalogue, error){
+				func() (*permission.Catalogue, error) { return other.Catalogue(t.Context(), benchApp) },
+				func() (c *permission.Catalogue, err error) {
+					err = other.Update(t.Context(), func(tx store.Tx) error { c, err = tx.Catalogue(benchApp); return err })
+					return c, err
+				},
+			} {
+				c, err := read()
+				if err != nil || len(c.Groups()) != i/2+1 {
+					t.Errorf("got the configuration %+v, %v, want %d groups", c, err, i/2+1)
+				}
+			}
+		}
+		// The log and the chains.
+		for _, s := range []*Store{by, other} {
+			update(t, s, func(tx store.Tx) error {
+				return tx.PutConsent(fullConsent(benchApp, id.New(id.Consent)), someEvent(benchApp, "con_1"))
+			})
+		}
+	}
+	wholeLog(t, nodes[1], benchApp)
+}
+
+// TestNodes_erased: the data keys of who was erased leave the memory of every
+// node.
+func TestNodes_erased(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Shared(t).Database(t)
+	one, two := openNode(t, url), openNode(t, url)
+	addApp(t, one, benchApp)
+	update(t, one, func(tx store.Tx) error {
+		if err := tx.PutEndpoint(benchEndpoint("sub_bench", event.ConsentCreated), delivery.Shown{}); err != nil {
+			return err
+		}
+		return tx.PutConsent(fullConsent(benchApp, "con_1"), someEvent(benchApp, "con_1"))
+	})
+	page, err := two.Read(t.Context(), "sub_bench", 0, 10, 1<<20)
+	if err != nil || len(page.Items) != 1 {
+		t.Fatalf("got %d events, %v, want one", len(page.Items), err)
+	}
+	knows := func() bool {
+		one := two.seals.get(1, "con_1") != nil || two.keysBySubject.Get(1, "con_1") != nil
+		two.opens.mu.Lock()
+		defer two.opens.mu.Unlock()
+		return one || len(two.opens.young)+len(two.opens.old) > 0
+	}
+	if !knows() {
+		t.Fatal("the node does not know the key that it used")
+	}
+	update(t, one, func(tx store.Tx) error { return tx.Erase(benchApp, "con_1") })
+	pgtest.Wait(t, "the key to be forgotten", func() bool { return !knows() })
+}
+
+// TestNodes_poll: a node that hears nothing of the others finds what they did.
+func TestNodes_poll(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Shared(t).Database(t)
+	proxy := pgtest.NewProxy(t, url)
+	proxy.Deafen()
+	one, two := openNode(t, url), openNode(t, proxy.URL())
+	addApp(t, one, benchApp)
+	var mu sync.Mutex
+	var seen store.Change
+	two.Watch(func(c store.Change) {
+		mu.Lock()
+		defer mu.Unlock()
+		seen.Applications, seen.Endpoints = append(seen.Applications, c.Applications...), append(seen.Endpoints, c.Endpoints...)
+	})
+	found := func(what string, fn func() bool) {
+		t.Helper()
+		pgtest.Wait(t, what, func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return fn()
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		seen = store.Change{}
+	}
+	update(t, one, func(tx store.Tx) error { return tx.PutEndpoint(benchEndpoint("sub_bench"), delivery.Shown{}) })
+	found("an endpoint", func() bool { return slices.Contains(seen.Endpoints, "sub_bench") })
+	update(t, one, func(tx store.Tx) error { return tx.Publish(someEvent(benchApp, "con_1")) })
+	found("an event", func() bool { return slices.Contains(seen.Applications, benchApp) })
+	update(t, one, func(tx store.Tx) error { return tx.DeleteEndpoint(benchApp, "sub_bench", start) })
+	found("that an endpoint is gone", func() bool { return slices.Contains(seen.Endpoints, "sub_bench") })
+}
+
+// TestNodes_firstStart: of nodes that start at once on an empty database one
+// makes the store's keys, and all use them.
+func TestNodes_firstStart(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Shared(t).Database(t)
+	nodes := make([]*Store, 6)
+	var wg sync.WaitGroup
+	for i := range nodes {
+		wg.Go(func() {
+			s, err := Open(t.Context(), postgres.Server{URL: url}, Options{Keys: testKeys(t, "k")})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			nodes[i] = s
+		})
+	}
+	wg.Wait()
+	for _, s := range nodes {
+		if s == nil {
+			continue
+		}
+		if got, want := s.refHash("app_1", "x"), nodes[0].refHash("app_1", "x"); string(got) != string(want) {
+			t.Error("got two keys of hashes, want one")
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

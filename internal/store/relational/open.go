@@ -46,7 +46,11 @@ func Open(ctx context.Context, from db.Opener, o Options) (_ *Store, err error) 
 	}
 	if s.db.Shared() {
 		s.db.Hear(s.hear)
-		go s.poll() // #nosec G118 -- it ends with the store
+		first, err := s.look(looked{})
+		if err != nil {
+			return nil, errors.Join(unreadable(err), s.db.Close())
+		}
+		go s.poll(first) // #nosec G118 -- it ends with the store
 	}
 	go s.commit()
 	return s, nil
@@ -148,15 +152,27 @@ func (s *Store) firstKeys(r *reader) error {
 	if err != nil {
 		return unreadable(err)
 	}
-	if used != 0 {
-		return unreadable(errors.New("the store has lost its keys"))
-	}
 	index, x := s.keys.NewIndex(metaPlace(metaIndex))
-	_, err = r.exec("INSERT INTO meta (name, value) VALUES (?, ?), (?, ?)",
-		metaCheck, s.keys.Seal([]byte("consentwire"), metaPlace(metaCheck)), metaIndex, index)
+	var made int64
+	if used == 0 {
+		made, err = r.exec("INSERT INTO meta (name, value) VALUES (?, ?), (?, ?) ON CONFLICT DO NOTHING",
+			metaCheck, s.keys.Seal([]byte("consentwire"), metaPlace(metaCheck)), metaIndex, index)
+		if err != nil {
+			return unreadable(err)
+		}
+	}
+	if made > 0 {
+		s.index = x
+		return nil
+	}
+	// Another process may have made them at this moment.
+	var check bool
+	err = r.get([]any{&check}, "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?)", metaCheck)
+	if err == nil && !check {
+		err = errors.New("the store has lost its keys")
+	}
 	if err != nil {
 		return unreadable(err)
 	}
-	s.index = x
-	return nil
+	return s.unlock()
 }

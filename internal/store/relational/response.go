@@ -145,6 +145,13 @@ func (k *seals) drop(app int64, subject string) {
 	delete(k.old, sealKey{app, subject})
 }
 
+// clear forgets all.
+func (k *seals) clear() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.young, k.old = nil, nil
+}
+
 func (k *seals) put(app int64, subject string, c *secret.Cipher) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

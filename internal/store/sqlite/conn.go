@@ -132,6 +132,18 @@ func (c *conn) Exec(query string, args ...any) (int64, error) {
 	return int64(c.c.Changes()), nil
 }
 
+// Later implements db.Conn: at once.
+func (c *conn) Later(changed *int, query string, args ...any) error {
+	n, err := c.Exec(query, args...)
+	if changed != nil {
+		*changed += int(n)
+	}
+	return err
+}
+
+// Flush implements db.Conn.
+func (c *conn) Flush() error { return nil }
+
 // do runs a statement that begins or ends a transaction or a part of one.
 func (c *conn) do(query string) error {
 	st, err := c.prepared(query, nil)
