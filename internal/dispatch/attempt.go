@@ -30,6 +30,7 @@ type configured struct {
 	timeout  time.Duration
 	inFlight int
 	limiter  *rate.Limiter            // nil: none
+	may      func() bool              // of a delivery: it may be written; nil: any may
 	mask     func(text string) string // of a mail sender, which has nothing prepared; nil: it is none
 
 	signers []*signing // free ones
@@ -77,7 +78,7 @@ func (e *Engine) configure(ep subscription.Endpoint, hold delivery.Hold) *config
 	} else if err != nil {
 		c.refused = &egress.Error{Step: egress.StepConnect, Reason: "the request cannot be prepared", Err: err}
 	}
-	c.prepared = prepared
+	c.prepared, c.may = prepared, e.cluster.may
 	if ep.ManagesToken() {
 		c.tokens = e.source(ep, hold)
 	}
@@ -340,7 +341,7 @@ func (e *Engine) request(ctx context.Context, c *configured, b *credential.Beare
 		b.Apply(h)
 	}
 	return e.o.Client.Do(ctx, &egress.Request{
-		Target: c.prepared.Target(), Header: h, Body: it.Body, Timeout: timeout, Identity: c.prepared.Identity(),
+		Target: c.prepared.Target(), Header: h, Body: it.Body, Timeout: timeout, Identity: c.prepared.Identity(), May: c.may,
 	})
 }
 
@@ -408,6 +409,7 @@ func (e *Engine) Test(ctx context.Context, ep subscription.Endpoint) (delivery.T
 	e.mu.Lock()
 	c := e.configure(ep, delivery.Hold{})
 	e.mu.Unlock()
+	c.may = nil // any node's
 	at := now()
 	it := delivery.Item{EventID: id.New(id.Event), Subject: string(ep.ID), Sequence: 0, Body: delivery.TestBody(at)}
 	out := result{attempt: delivery.Attempt{N: 1, At: at, Config: ep.Version, InteractionID: id.Interaction()}}

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/delivery"
@@ -22,6 +23,8 @@ const (
 	leaseMargin = 2 * time.Second
 	// takenPause is how long is waited for a lease that another node still has.
 	takenPause = 500 * time.Millisecond
+	// beatAgain is the same for a renewal that failed.
+	beatAgain = delivery.BeatTime / 4
 )
 
 // membership is an engine's part in the work of several nodes. All but nodes is
@@ -30,7 +33,9 @@ type membership struct {
 	nodes Nodes // nil: there is one node, and none of this
 
 	beat   delivery.Beat
-	until  time.Time // when the leases end, by our own clock, counted from when they were asked for
+	born   time.Time
+	until  atomic.Int64 // nanoseconds after born: until when may be sent, by our own clock, counted from when the leases were asked for
+	may    func() bool  // tells whether a request may still be written; nil: any may
 	sends  context.Context
 	cut    context.CancelFunc // ends what is on the wire
 	alarm  *time.Timer        // cuts when the leases are about to end
@@ -48,7 +53,7 @@ func (e *Engine) mine(id delivery.Endpoint) bool {
 
 // leased tells whether the leases last for a while.
 func (e *Engine) leased(now time.Time) bool {
-	return e.cluster.nodes == nil || now.Add(leaseMargin).Before(e.cluster.until)
+	return e.cluster.nodes == nil || int64(now.Sub(e.cluster.born)) < e.cluster.until.Load()
 }
 
 // sending returns the context of requests, which ends with the leases.
@@ -72,29 +77,25 @@ func (e *Engine) join() {
 	e.cluster.soon = make(chan struct{}, 1)
 	e.cluster.sends, e.cluster.cut = context.WithCancel(e.wire)
 	e.cluster.opened = map[delivery.Endpoint]time.Time{}
+	e.cluster.born = time.Now()
+	e.cluster.may = func() bool { return e.leased(time.Now()) }
 	e.mu.Unlock()
-	e.beat()
+	wait := e.beat()
 	go func() {
 		defer close(e.cluster.done)
+		t := time.NewTimer(wait)
+		defer t.Stop()
 		for {
-			wait := delivery.BeatTime
-			if !e.leased(time.Now().Add(delivery.LeaseTime / 2)) {
-				wait = delivery.BeatTime / 4 // the last one failed
-			}
-			t := time.NewTimer(wait)
 			select {
 			case <-t.C:
-				e.beat()
+				t.Reset(e.beat())
 			case <-e.cluster.soon:
 				e.giveBack(false)
 			case <-e.cluster.stop:
-				t.Stop()
 				return
 			case <-e.wire.Done(): // stopping takes too long
-				t.Stop()
 				return
 			}
-			t.Stop()
 		}
 	}()
 }
@@ -120,15 +121,16 @@ func (e *Engine) leave() {
 	e.giveBack(true)
 }
 
-// beat renews the leases and finds out which endpoints are this node's.
-func (e *Engine) beat() {
+// beat renews the leases and finds out which endpoints are this node's. It returns
+// how long to wait for the next time.
+func (e *Engine) beat() (wait time.Duration) {
 	asked := time.Now()
-	ctx, cancel := context.WithTimeout(e.wire, delivery.LeaseTime)
+	ctx, cancel := context.WithTimeout(e.wire, delivery.BeatTime)
 	defer cancel()
 	b, err := e.cluster.nodes.Beat(ctx)
 	if err != nil {
 		e.o.Logger.Warn("the leases could not be renewed", "error", err)
-		return
+		return beatAgain
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -138,14 +140,15 @@ func (e *Engine) beat() {
 	}
 	again := !e.leased(asked)
 	e.cluster.beat = b
-	e.cluster.until = asked.Add(delivery.LeaseTime)
+	until := asked.Add(delivery.LeaseTime - leaseMargin)
+	e.cluster.until.Store(int64(until.Sub(e.cluster.born)))
 	if e.cluster.sends.Err() != nil {
 		e.cluster.sends, e.cluster.cut = context.WithCancel(e.wire)
 	}
 	if e.cluster.alarm != nil {
 		e.cluster.alarm.Stop()
 	}
-	e.cluster.alarm = time.AfterFunc(time.Until(e.cluster.until.Add(-leaseMargin)), e.ranOut)
+	e.cluster.alarm = time.AfterFunc(time.Until(until), e.ranOut)
 	for _, r := range e.runners {
 		switch {
 		case r.state == open && !b.Held[r.id] && e.cluster.opened[r.id].Before(asked):
@@ -162,6 +165,7 @@ func (e *Engine) beat() {
 		default:
 		}
 	}
+	return delivery.BeatTime
 }
 
 // ranOut takes what is on the wire away from it: another node may send from now
@@ -169,7 +173,7 @@ func (e *Engine) beat() {
 func (e *Engine) ranOut() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if time.Now().Before(e.cluster.until.Add(-leaseMargin)) {
+	if e.leased(time.Now()) {
 		return // they were renewed at this moment
 	}
 	e.o.Logger.Warn("the leases ran out; nothing is sent until they are renewed")

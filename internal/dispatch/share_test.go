@@ -469,7 +469,8 @@ func (p *pages) count(e delivery.Endpoint) int {
 }
 
 // TestShare_bytesOfThoseThatCannotSend: what endpoints have loaded that are
-// down takes no memory from the others for long.
+// down takes no memory from the others for long: beyond three quarters of all
+// memory it is given back.
 func TestShare_bytesOfThoseThatCannotSend(t *testing.T) {
 	in(t, func(t *testing.T) {
 		down := false
@@ -493,8 +494,9 @@ func TestShare_bytesOfThoseThatCannotSend(t *testing.T) {
 		b.set(func() { down = true })
 		b.publish(subjects(500)...) // 32 MiB, for each of the twelve
 		sleep(time.Minute)
-		if n := b.engineOf().Loaded(); n < 4<<20 {
-			t.Fatalf("got %d MiB loaded by endpoints that are down, want the test to begin with more", n>>20)
+		began := b.engineOf().Loaded()
+		if began < 4<<20 {
+			t.Fatalf("got %d MiB loaded by endpoints that are down, want the test to begin with more", began>>20)
 		}
 		well := b.subscribe(func(e *subscription.Endpoint) {
 			e.URL, e.EventTypes = at("well", 0), []event.Type{event.ConsentApproved}
@@ -512,7 +514,7 @@ func TestShare_bytesOfThoseThatCannotSend(t *testing.T) {
 		if n := reads.count(delivery.Endpoint(well.ID)); n > 30 {
 			t.Errorf("500 deliveries of 64 KiB took %d reads, want about ten, of 4 MiB", n)
 		}
-		if n := b.engineOf().Loaded(); n > 16<<20 {
+		if n := b.engineOf().Loaded(); began > 48<<20 && n > 16<<20 {
 			t.Errorf("got %d MiB loaded while only endpoints that are down have a backlog, want it given back", n>>20)
 		}
 		b.set(func() { down = false })

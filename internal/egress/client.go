@@ -162,6 +162,10 @@ type Request struct {
 	// Timeout is the time for everything, from the name's look-up to the end
 	// of what is read of the answer. 0: DefaultTimeout.
 	Timeout time.Duration
+	// May is asked at the last moment before the request is written, on any
+	// goroutine; false: it is not, and Do is as if ctx had been cancelled. nil: it
+	// may.
+	May func() bool
 	// Identity is the endpoint's own client certificate and roots; nil: none.
 	Identity *Identity
 	// Whole asks for the answer's whole body, of at most so many bytes: one
@@ -194,8 +198,9 @@ type Header struct{ Name, Value string }
 // header block is an answer, whatever the body does after it, unless the whole
 // body was asked for.
 //
-// Its error is always an *Error. When ctx was cancelled it unwraps to
-// context.Canceled, and nothing is known about what the receiver did.
+// Its error is always an *Error. When ctx was cancelled, or the request may not
+// be written any more, it unwraps to context.Canceled, and nothing is known about
+// what the receiver did.
 func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 	timeout := r.Timeout
 	if timeout <= 0 {
@@ -205,6 +210,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 		return c.doWired(ctx, r, timeout)
 	}
 	x := newExchange(ctx, timeout)
+	x.may = r.May
 
 	req := (&http.Request{
 		Method:     r.Method,
@@ -269,7 +275,7 @@ func (c *Client) Do(ctx context.Context, r *Request) (*Response, error) {
 
 // doWired is Do over the wire.
 func (c *Client) doWired(ctx context.Context, r *Request, timeout time.Duration) (*Response, error) {
-	x := &exchange{caller: ctx, deadline: time.Now().Add(timeout), done: make(chan struct{})}
+	x := &exchange{caller: ctx, may: r.May, deadline: time.Now().Add(timeout), done: make(chan struct{})}
 	if ctx.Done() != nil {
 		defer context.AfterFunc(ctx, func() { x.cancel(ctx.Err()); x.cutOff() })()
 	}

@@ -37,6 +37,7 @@ const (
 // and without a table of children, for there is one per delivery.
 type exchange struct {
 	caller   context.Context
+	may      func() bool // Request.May
 	deadline time.Time
 	trace    httptrace.ClientTrace
 	done     chan struct{}
@@ -47,6 +48,7 @@ type exchange struct {
 	conn   net.Conn // what the request was written to
 	err    error    // why done is closed
 	ended  bool     // Do came back
+	off    bool     // the request was not to be written any more
 	timer  *time.Timer
 	unhook func() bool // takes end off the caller's context; nil when that never ends
 	after  []*func()   // what the transport wants to be called at the end
@@ -71,6 +73,12 @@ func (x *exchange) traced() context.Context {
 		x.mu.Lock()
 		x.conn, x.phase = info.Conn, max(x.phase, phaseRequest)
 		x.mu.Unlock()
+		if !x.mayWrite() {
+			x.cancel(context.Canceled)
+			if t, ok := info.Conn.(*tls.Conn); !ok || t.ConnectionState().NegotiatedProtocol != http2.NextProtoTLS {
+				x.cutOff() // HTTP/1.1 writes what it has begun with
+			}
+		}
 	}
 	x.trace.WroteRequest = func(info httptrace.WroteRequestInfo) {
 		if info.Err == nil {
@@ -154,6 +162,25 @@ func (x *exchange) end(failed bool) {
 	}
 }
 
+// mayWrite asks whether the request may still be written.
+func (x *exchange) mayWrite() bool {
+	if x.may == nil || x.may() {
+		return true
+	}
+	x.mu.Lock()
+	x.off = true
+	x.mu.Unlock()
+	return false
+}
+
+// calledOff tells whether the caller gave the exchange up.
+func (x *exchange) calledOff() bool {
+	x.mu.Lock()
+	off := x.off
+	x.mu.Unlock()
+	return off || errors.Is(x.caller.Err(), context.Canceled)
+}
+
 // dials counts one more connection of the attempt; an error: it had enough.
 func (x *exchange) dials() error {
 	x.mu.Lock()
@@ -182,7 +209,7 @@ func (x *exchange) step() string {
 // fault explains a round trip's error.
 func (x *exchange) fault(err error) *Error {
 	step := x.step()
-	if errors.Is(x.caller.Err(), context.Canceled) {
+	if x.calledOff() {
 		return &Error{step, "the attempt was called off", context.Canceled}
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
@@ -204,7 +231,7 @@ func (x *exchange) fault(err error) *Error {
 
 // bodyFault explains why a body that was asked for whole is not there.
 func (x *exchange) bodyFault(err error) *Error {
-	if errors.Is(x.caller.Err(), context.Canceled) {
+	if x.calledOff() {
 		return &Error{StepResponse, "the attempt was called off", context.Canceled}
 	}
 	if e, ok := errors.AsType[*Error](err); ok {

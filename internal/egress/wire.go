@@ -2,6 +2,7 @@ package egress
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -215,6 +216,9 @@ func (l *wired) send(x *exchange, r *Request) (*http.Response, error) {
 	b = append(b, "\r\n\r\n"...)
 	b = append(b, r.Body...)
 	l.out = b
+	if !x.mayWrite() {
+		return nil, context.Canceled
+	}
 	_, writeErr := l.conn.Write(b)
 	if writeErr == nil {
 		x.reach(phaseResponse)

@@ -29,12 +29,12 @@ func TestKill_postgres(t *testing.T) {
 const takeover = 20 * time.Second
 
 // TestNodes: three nodes on one database, all of them called and sending. One is
-// killed, one is frozen for longer than its leases last and comes back, and one is
-// asked to stop: nothing that was acknowledged
+// killed, one is frozen for longer than its leases last and comes back, the
+// database is restarted, and one is asked to stop: nothing that was acknowledged
 // is lost, and no subject's order is broken.
 func TestNodes(t *testing.T) {
 	t.Parallel()
-	cluster := pgtest.Shared(t)
+	cluster := pgtest.Own(t)
 	operator := secret.Random(32).Reveal()
 	o := servertest.Options{
 		Binary: binary(t), CA: servertest.NewCA(t),
@@ -102,6 +102,14 @@ func TestNodes(t *testing.T) {
 	}
 	nodes[1].Signal(syscall.SIGCONT)
 	flowing("the node that thawed to take its part")
+
+	if err := cluster.Stop("immediate"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Start(); err != nil {
+		t.Fatal(err)
+	}
+	flowing("everything to go on after the database was restarted")
 
 	if code := nodes[2].Stop(); code != 0 {
 		t.Errorf("got status %d, want 0", code)
