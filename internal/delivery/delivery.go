@@ -70,8 +70,8 @@ const (
 type Beat struct {
 	Self  string   // its own ID
 	Nodes []string // those that live, itself included, in order
-	// Held are the endpoints of which it holds the lease.
-	Held map[Endpoint]bool
+	// Held are the endpoints of which it holds the lease, with its epoch.
+	Held map[Endpoint]int64
 }
 
 // Item is one event to be told to one endpoint.

@@ -86,6 +86,7 @@ type bench struct {
 	slots  [3]int // of the engine: quick, unproven, slow; zero: its own
 	pad    int    // bytes that are added to each body
 	mailer dispatch.Mailer
+	nodes  dispatch.Nodes // nil: it is alone
 
 	mu     sync.Mutex
 	answer func(got) answer
@@ -145,7 +146,7 @@ func (b *bench) start() {
 		log = b.wrap(log)
 	}
 	e := dispatch.New(dispatch.Options{
-		Log: log, Client: b, Mailer: b.mailer, Guard: guard, Schedule: delivery.Schedule{time.Minute, 10 * time.Minute},
+		Log: log, Nodes: b.nodes, Client: b, Mailer: b.mailer, Guard: guard, Schedule: delivery.Schedule{time.Minute, 10 * time.Minute},
 		Timeout: 15 * time.Second, Version: "test", Logger: slog.New(slog.NewTextHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if b.window > 0 {

@@ -149,9 +149,14 @@ func (e *Engine) beat() (wait time.Duration) {
 		e.cluster.alarm.Stop()
 	}
 	e.cluster.alarm = time.AfterFunc(time.Until(until), e.ranOut)
+	for id, epoch := range b.Held { // one that was taken unheard of, or could not be given back
+		if e.runners[id] == nil && !e.mine(id) {
+			e.release(delivery.Lease{Endpoint: id, Epoch: epoch})
+		}
+	}
 	for _, r := range e.runners {
 		switch {
-		case r.state == open && !b.Held[r.id] && e.cluster.opened[r.id].Before(asked):
+		case r.state == open && b.Held[r.id] == 0 && e.cluster.opened[r.id].Before(asked):
 			e.drop(r, 0) // another node has it
 		case !e.mine(r.id):
 			e.yield(r)

@@ -44,26 +44,20 @@ func (t *tx) takeLease(e delivery.Endpoint, ep, epoch *int64) error {
 // Beat implements store.Engine.
 func (s *Store) Beat(ctx context.Context) (b delivery.Beat, err error) {
 	if !s.db.Shared() {
-		b = delivery.Beat{Self: s.node, Nodes: []string{s.node}, Held: map[delivery.Endpoint]bool{}}
-		active, err := s.Active(ctx)
-		for _, e := range active {
-			b.Held[e] = true
-		}
+		b = delivery.Beat{Self: s.node, Nodes: []string{s.node}, Held: map[delivery.Endpoint]int64{}}
+		err := s.read(ctx, func(r *reader) error {
+			return r.held(b.Held, "SELECT endpoint_id, epoch FROM endpoint WHERE deleted_at IS NULL AND status = ?", string(subscription.Active))
+		})
 		return b, err
 	}
 	const long = delivery.LeaseTime
 	err = s.write(ctx, func(t *tx) error {
-		b = delivery.Beat{Self: s.node, Held: map[delivery.Endpoint]bool{}}
+		b = delivery.Beat{Self: s.node, Held: map[delivery.Endpoint]int64{}}
 		_, err := t.exec("INSERT INTO node (node_id, beat_at) VALUES (?, "+clock+") ON CONFLICT (node_id) DO UPDATE SET beat_at = excluded.beat_at", s.node)
 		if err != nil {
 			return err
 		}
-		err = t.each(func(rows db.Rows) error {
-			var id string
-			err := rows.Scan(&id)
-			b.Held[delivery.Endpoint(id)] = true
-			return err
-		}, "UPDATE endpoint SET lease_until = "+clock+" + ? WHERE owner = ? RETURNING endpoint_id", long.Milliseconds(), s.node)
+		err = t.held(b.Held, "UPDATE endpoint SET lease_until = "+clock+" + ? WHERE owner = ? RETURNING endpoint_id, epoch", long.Milliseconds(), s.node)
 		if err != nil {
 			return err
 		}
@@ -79,6 +73,17 @@ func (s *Store) Beat(ctx context.Context) (b delivery.Beat, err error) {
 	})
 	slices.Sort(b.Nodes)
 	return b, err
+}
+
+// held reads leases into a set.
+func (r *reader) held(into map[delivery.Endpoint]int64, query string, args ...any) error {
+	return r.each(func(rows db.Rows) error {
+		var id string
+		var epoch int64
+		err := rows.Scan(&id, &epoch)
+		into[delivery.Endpoint(id)] = epoch
+		return err
+	}, query, args...)
 }
 
 // Release implements store.Engine.
