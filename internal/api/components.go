@@ -127,6 +127,11 @@ func tokenComponents() []component {
 	}
 }
 
+func lossSchema() *schema {
+	return shown("What it was never told because retention took it first, by the operator's word; absent when that is nothing.",
+		must("count", integer("").like(3)), must("recordedUpto", instant("When the last of them was recorded.")), must("at", instant("When the last of them were taken.")))
+}
+
 func endpointComponents() []component {
 	url := func(text string) *schema {
 		return str(text).as("uri").between(1, subscription.MaxURL)
@@ -143,7 +148,7 @@ func endpointComponents() []component {
 		must("id", str("").like("int_06f3z8m1q4t7w0x2y5b8c1d4e7")), must("endpoint", str("").as("uri").like("https://www.my-domain.com/webhook")),
 		must("isAuthenticated", boolean("").like(false)), must("authenticationType", str("`BASIC`, or empty.").like("")), must("user", str("").like("")),
 		must("type", str("").of("DATA", "PAYMENT")), must("status", status), may("statusReason", str("Why we suspended it, in plain words.")),
-		must("backlog", backlog), must("circuit", circuit), must("createdAt", instant("")), must("updatedAt", instant("")),
+		must("backlog", backlog), may("lost", lossSchema()), must("circuit", circuit), must("createdAt", instant("")), must("updatedAt", instant("")),
 	}
 	sub := []property{
 		must("subscriptionId", str("").like("sub_06f3z8m1q4t7w0x2y5b8c1d4e7")), must("applicationId", str("").like("app_06f3z8m1q4t7w0x2y5b8c1d4e7")),
@@ -153,7 +158,7 @@ func endpointComponents() []component {
 		must("authentication", ref("Authentication")),
 		may("retrySchedule", list(str("").like("5s"))), may("timeoutSeconds", integer("")), may("rateLimit", integer("")), may("maxInFlight", integer("")),
 		may("description", str("")), may("metadata", mapOf("")), must("onBacklog", str("").of("all", "latest")), must("signatures", list(str("").of(signatures()...)).saying("The kinds of signature that each delivery carries.")),
-		must("backlog", backlog), must("discarded", integer("Since it was last paused by its owner.").like(0)), must("circuit", circuit),
+		must("backlog", backlog), must("discarded", integer("Since it was last paused by its owner.").like(0)), may("lost", lossSchema()), must("circuit", circuit),
 		may("authorisation", shown("For tokens that we get and renew: whether there is one.",
 			must("state", str("`authorised`: there is a token, or nothing speaks against getting one. `held`: none is to be had now, and we try again by ourselves. `needs_reauthorisation`: the credentials were refused, "+
 				"and their owner must give new ones. In the last two nothing is sent: deliveries wait, in order, as `held`, and use up no attempt.").of("authorised", "held", "needs_reauthorisation")),

@@ -46,7 +46,7 @@ func senderComponents() []component {
 			may("retrySchedule", list(str("").like("5s"))), may("timeoutSeconds", integer("")), may("rateLimit", integer("")), must("maxInFlight", integer("").like(4)),
 			must("backlog", shown("What waits for it.",
 				must("count", integer("Exact up to 10,000.").like(0)), may("atLeast", boolean("The count is a lower bound.")), may("oldestAt", instant("When the oldest of them was recorded.").like(nil)))),
-			must("discarded", integer("Since it was last paused by its owner.").like(0)),
+			must("discarded", integer("Since it was last paused by its owner.").like(0)), may("lost", lossSchema()),
 			must("circuit", shown("Open: nothing new is sent until a mail that was tried before is taken.",
 				must("state", str("").of("closed", "open")), may("since", instant("When it opened.").like(nil)), must("failures", integer("In a row; a refusal of one recipient is none.").like(0)), may("reason", str("The last failure.")))),
 			must("createdAt", instant("")), must("updatedAt", instant("")))},

@@ -45,7 +45,7 @@ func (s *server) erasureOperations() []operation {
 func erasureComponents() []component {
 	chain := func() *schema {
 		return shown("",
-			must("records", integer("In all.").like(1204)), must("earlier", integer("Of these, recorded before there was a chain; they are not checked.").like(0)),
+			must("records", integer("In all.").like(1204)), may("pruned", integer("Before them, that retention took. The chain is checked from there on.").like(nil)), must("earlier", integer("Of these, recorded before there was a chain; they are not checked.").like(0)),
 			must("erased", integer("Of these, whose content was erased.").like(12)),
 			may("head", str("The hash of the last one (SHA-256, hexadecimal); absent when there is none.").matching("^[0-9a-f]{64}$").like("6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d")),
 			must("intact", boolean("Everything fits.")), may("brokenAt", str("The ID of the first record that does not fit.").like(nil)))
@@ -83,6 +83,7 @@ type auditBody struct {
 
 type chainBody struct {
 	Records  int64  `json:"records"`
+	Pruned   int64  `json:"pruned,omitempty"`
 	Earlier  int64  `json:"earlier"`
 	Erased   int64  `json:"erased"`
 	Head     string `json:"head,omitempty"`
@@ -91,7 +92,7 @@ type chainBody struct {
 }
 
 func chainOf(c store.Chain) chainBody {
-	b := chainBody{Records: c.Records, Earlier: c.Earlier, Erased: c.Erased, Intact: c.BrokenAt == "", BrokenAt: c.BrokenAt}
+	b := chainBody{Records: c.Records, Pruned: c.Pruned, Earlier: c.Earlier, Erased: c.Erased, Intact: c.BrokenAt == "", BrokenAt: c.BrokenAt}
 	if c.Head != [32]byte{} {
 		b.Head = hex.EncodeToString(c.Head[:])
 	}

@@ -30,6 +30,9 @@ type App struct {
 	throttle *throttle
 	running  *running
 	auditing chan struct{} // of capacity 1: held while an audit runs
+
+	retention Retention
+	pruned    func(store.Pruned) // nil: nobody is told
 }
 
 // Options configure an App.
@@ -42,16 +45,21 @@ type Options struct {
 	// PublicURL is how the world reaches us. When it is nil nobody can be asked
 	// by a link: a transaction that needs such a mail fails.
 	PublicURL func() string
+
+	Retention Retention
+	// Pruned is told what Retain took; nil: nobody is.
+	Pruned func(store.Pruned)
 }
 
 // New returns the use cases.
 func New(o Options) *App {
 	return &App{
-		store:    o.Store,
-		policy:   o.Policy,
-		operator: o.Operator,
-		keys:     o.Keys,
-		public:   o.PublicURL,
+		store:     o.Store,
+		policy:    o.Policy,
+		operator:  o.Operator,
+		keys:      o.Keys,
+		public:    o.PublicURL,
+		retention: o.Retention, pruned: o.Pruned,
 		throttle: newThrottle(),
 		running:  newRunning(),
 		auditing: make(chan struct{}, 1),

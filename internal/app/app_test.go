@@ -32,6 +32,7 @@ type world struct {
 	app   access.ID
 	cred  access.Credential
 	sec   secret.Value
+	taken store.Pruned // by keeping
 }
 
 // ttls are the deadlines of a world. Source: DOMAIN 7.3.

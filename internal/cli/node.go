@@ -121,6 +121,8 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 
 	n.app = app.New(app.Options{
 		Store: n.store, Policy: policy(cfg), Operator: k.admin, Keys: &keyMaster{cfg: cfg, ring: k.ring, log: l}, PublicURL: publicURL,
+		Retention: app.Retention{For: cfg.Retention, Bytes: cfg.RetentionSize, Lossy: cfg.RetentionLossy},
+		Pruned:    func(p store.Pruned) { reportPruned(p, metrics, l) },
 	})
 	if err = n.openEgress(metrics); err != nil {
 		return nil, err
@@ -154,6 +156,16 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 		n.sink.Forget(c.Erased...)
 	})
 	return n, nil
+}
+
+// reportPruned tells what retention took. What was lost is for somebody to hear.
+func reportPruned(p store.Pruned, m *telemetry.Metrics, l *slog.Logger) {
+	m.Pruned(p.Events)
+	m.Ended("lost", p.Lost)
+	if p.Lost > 0 {
+		l.Warn("retention took deliveries that were not made yet", "count", p.Lost)
+	}
+	l.Debug("retention took events from the log", "count", p.Events)
 }
 
 func policy(cfg config.Config) consent.Policy {

@@ -75,6 +75,9 @@ func (c *checker) config(cmd Command, s settings, noMigrate toggle) (Config, err
 	if out.AttemptTimeout > 10*time.Minute {
 		c.fail("attempt-timeout", "must be at most 10m")
 	}
+	out.Retention = c.retention("retention", s.Retention)
+	out.RetentionSize = c.size("retention-size", s.RetentionSize)
+	out.RetentionLossy = c.toggle("retention-lossy", s.RetentionLossy)
 	out.LogLevel = c.level("log-level", s.LogLevel)
 	if (cmd == Dev || cmd == RotateKeys) && !c.given("log-level") {
 		out.LogLevel = slog.LevelWarn
@@ -372,6 +375,39 @@ func (c *checker) duration(flag, s string) time.Duration {
 		c.fail(flag, "must be a duration of at least 1ms with its unit, e.g. 60m")
 	}
 	return d
+}
+
+// retention reads how long is kept; 0: for ever.
+func (c *checker) retention(flag, s string) time.Duration {
+	if s == "forever" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		var n uint64
+		if n, err = strconv.ParseUint(days, 10, 16); err == nil {
+			d = time.Duration(n) * 24 * time.Hour // #nosec G115 -- 16 bits
+		}
+	}
+	if err != nil || d < time.Second {
+		c.fail(flag, "must be forever, or a duration of at least 1s with its unit, e.g. 90d")
+	}
+	return d
+}
+
+// size reads a number of bytes; 0: there is no limit.
+func (c *checker) size(flag, s string) int64 {
+	if s == "unlimited" {
+		return 0
+	}
+	for unit, shift := range map[string]uint{"MiB": 20, "GiB": 30, "TiB": 40} {
+		text, ok := strings.CutSuffix(s, unit)
+		if n, err := strconv.ParseInt(text, 10, 22); ok && err == nil && n > 0 {
+			return n << shift
+		}
+	}
+	c.fail(flag, "must be unlimited, or a number with its unit, e.g. 50GiB")
+	return 0
 }
 
 func (c *checker) schedule(flag, s string) []time.Duration {

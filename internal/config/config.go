@@ -71,6 +71,10 @@ type Config struct {
 	RetrySchedule         []time.Duration // 1..20 waits between attempts, before jitter
 	AttemptTimeout        time.Duration
 
+	Retention      time.Duration // of the log, its deliveries and attempts; 0: for ever
+	RetentionSize  int64         // bytes of the store; 0: no limit
+	RetentionLossy bool
+
 	LogLevel  slog.Level // for Dev and RotateKeys warn unless set, so that the terminal stays readable
 	LogFormat string     // "json" or "text"
 

@@ -164,6 +164,9 @@ func TestParse_accepts(t *testing.T) {
 		{"short lives for tests", "--consent-approval-ttl 2s --consent-consumption-ttl 1m30s", nil, func(c *Config) {
 			c.ConsentApprovalTTL, c.ConsentConsumptionTTL = 2*time.Second, 90*time.Second
 		}},
+		{"a retention in days", "--retention 90d", nil, func(c *Config) { c.Retention = 90 * 24 * time.Hour }},
+		{"a retention in hours", "", []string{"CONSENTWIRE_RETENTION=36h"}, func(c *Config) { c.Retention = 36 * time.Hour }},
+		{"a retention by size, whatever waits", "--retention-size 50GiB --retention-lossy", nil, func(c *Config) { c.RetentionSize, c.RetentionLossy = 50<<30, true }},
 		{"a schedule of one wait", "--retry-schedule 1ms", nil, func(c *Config) { c.RetrySchedule = []time.Duration{time.Millisecond} }},
 		{"a schedule with blanks", "", []string{"CONSENTWIRE_RETRY_SCHEDULE=1s, 2s"}, func(c *Config) { c.RetrySchedule = []time.Duration{time.Second, 2 * time.Second} }},
 		{"the longest attempt", "--attempt-timeout 10m", nil, func(c *Config) { c.AttemptTimeout = 10 * time.Minute }},
@@ -293,6 +296,11 @@ func TestParse_refuses(t *testing.T) {
 		{"a duration without unit", nil, []string{"CONSENTWIRE_CONSENT_APPROVAL_TTL=60"}, "setting_malformed", "CONSENTWIRE_CONSENT_APPROVAL_TTL"},
 		{"no duration", nil, []string{"CONSENTWIRE_CONSENT_APPROVAL_TTL=0"}, "setting_malformed", "CONSENTWIRE_CONSENT_APPROVAL_TTL"},
 		{"a negative duration", []string{"--consent-consumption-ttl=-5m"}, nil, "setting_malformed", "--consent-consumption-ttl"},
+		{"a retention without a unit", []string{"--retention", "90"}, nil, "setting_malformed", "--retention"},
+		{"a retention of nothing", nil, []string{"CONSENTWIRE_RETENTION=0d"}, "setting_malformed", "CONSENTWIRE_RETENTION"},
+		{"a retention of negative days", nil, []string{"CONSENTWIRE_RETENTION=-3d"}, "setting_malformed", "CONSENTWIRE_RETENTION"},
+		{"a size without a unit", nil, []string{"CONSENTWIRE_RETENTION_SIZE=50"}, "setting_malformed", "CONSENTWIRE_RETENTION_SIZE"},
+		{"a size of nothing", nil, []string{"CONSENTWIRE_RETENTION_SIZE=0GiB"}, "setting_malformed", "CONSENTWIRE_RETENTION_SIZE"},
 		{"an empty schedule", nil, []string{"CONSENTWIRE_RETRY_SCHEDULE="}, "setting_malformed", "CONSENTWIRE_RETRY_SCHEDULE"},
 		{"a schedule with a faulty wait", nil, []string{"CONSENTWIRE_RETRY_SCHEDULE=5s,soon"}, "setting_malformed", "CONSENTWIRE_RETRY_SCHEDULE"},
 		{"a schedule that ends in a comma", nil, []string{"CONSENTWIRE_RETRY_SCHEDULE=5s,"}, "setting_malformed", "CONSENTWIRE_RETRY_SCHEDULE"},
@@ -373,6 +381,7 @@ func TestParse_helpListsAll(t *testing.T) {
 		"./consentwire-data", "[CONSENTWIRE_DATA_DIR]", "Default: embedded. [CONSENTWIRE_DATABASE]", "CONSENTWIRE_ADMIN_TOKEN is", "[CONSENTWIRE_ADMIN_TOKEN_FILE]",
 		"CONSENTWIRE_MASTER_KEY seals", "[CONSENTWIRE_MASTER_KEY_FILE]", "at most 30s, with at most 64 KiB of output. Default: none. [CONSENTWIRE_MASTER_KEY_COMMAND]", "[CONSENTWIRE_EGRESS_ALLOW]", "Default: false. [CONSENTWIRE_EGRESS_ALLOW_HTTP]",
 		"[CONSENTWIRE_EGRESS_CA_FILE]", "Default: 60m. [CONSENTWIRE_CONSENT_APPROVAL_TTL]", "Default: 70m. [CONSENTWIRE_CONSENT_CONSUMPTION_TTL]",
+		"Default: forever. [CONSENTWIRE_RETENTION]", "Default: unlimited. [CONSENTWIRE_RETENTION_SIZE]", "Default: false. [CONSENTWIRE_RETENTION_LOSSY]",
 		"Default: 5s,5m,30m,2h,5h,10h,14h,20h,24h. [CONSENTWIRE_RETRY_SCHEDULE]", "Default: 15s. [CONSENTWIRE_ATTEMPT_TIMEOUT]",
 		"Default: info. [CONSENTWIRE_LOG_LEVEL]", "Default: json. [CONSENTWIRE_LOG_FORMAT]", "[CONSENTWIRE_NO_MIGRATE]",
 	} {

@@ -34,6 +34,9 @@ type settings struct {
 	ConsentConsumptionTTL string `name:"consent-consumption-ttl" default:"70m" placeholder:"DURATION" help:"An approved, unconsumed consent expires after it (units h, m, s, ms)."`
 	RetrySchedule         string `default:"5s,5m,30m,2h,5h,10h,14h,20h,24h" placeholder:"LIST" help:"1 to 20 comma-separated waits between attempts, jittered by 20 percent, for endpoints without their own (units h, m, s, ms)."`
 	AttemptTimeout        string `default:"15s" placeholder:"DURATION" help:"One attempt, from dial to end of answer (units h, m, s, ms; at most 10m)."`
+	Retention             string `default:"forever" placeholder:"DURATION" help:"How long events, their deliveries and attempts are kept (units d, h, m, s), or forever. What an endpoint waits for is kept longer."`
+	RetentionSize         string `default:"unlimited" placeholder:"SIZE" help:"Beyond this size of the store the oldest events go first, as with --retention (units MiB, GiB, TiB), or unlimited. With PostgreSQL it is that of events and attempts, and whole days go."`
+	RetentionLossy        toggle `default:"false" help:"Let events go that an endpoint still waits for. Each delivery that is lost so is counted at the endpoint."`
 	LogLevel              string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; logs go to standard error. For dev and keys rotate warn unless set."`
 	LogFormat             string `default:"json" placeholder:"FORMAT" help:"json or text."`
 }

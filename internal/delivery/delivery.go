@@ -328,8 +328,17 @@ type Health struct {
 	AtLeast   bool
 	OldestAt  time.Time // when the oldest of them was recorded; zero: none waits
 	Discarded int       // since it was last paused by its owner
+	Lost      Loss
 	Breaker   Breaker
 	Hold      Hold
+}
+
+// Loss is what an endpoint was not told because age took it from the log before
+// that could be, by the operator's word.
+type Loss struct {
+	Deliveries   int
+	RecordedUpto time.Time // when the last of them was recorded; zero: there is none
+	At           time.Time // when the last of them were taken
 }
 
 // BacklogExact is the largest backlog that is counted one by one (CONTRACT 9).

@@ -136,7 +136,9 @@ func TestNodes(t *testing.T) {
 			seen[key] = true
 		}
 	}
-	if most := 5 * len(paths) * (wire + group); twice > most {
+	// Seven times what an endpoint was sent is in doubt: one node is killed and comes
+	// back, one is frozen and thaws, the database stops and starts, one node leaves.
+	if most := 7 * len(paths) * (wire + group); twice > most {
 		t.Errorf("%d deliveries came again, want at most %d: what was on the wire or not yet recorded", twice, most)
 	}
 	t.Logf("%d requests, %d of them again", len(got), twice)

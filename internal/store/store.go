@@ -54,6 +54,20 @@ type Store interface {
 	// that are done.
 	Rewrap(ctx context.Context) (records int, err error)
 
+	// Prune takes from the logs what is older than p says, with its deliveries and
+	// their attempts, in small transactions while everything else runs. What an
+	// endpoint waits for, by its cursor, an exception or a replay, and what an
+	// erasure waits for, stays, and so does all that is behind it in the log,
+	// unless p.Losing: then the endpoint goes on behind it, and what it lost is
+	// counted in its delivery.Health. What an owner's pause discards is not waited
+	// for, and stays counted.
+	//
+	// It returns after a while with More set when there is more to do.
+	Prune(ctx context.Context, p Prune) (Pruned, error)
+	// Size returns how many bytes the data takes: of an embedded store what its
+	// file uses, of a PostgreSQL database the log and the attempts.
+	Size(ctx context.Context) (bytes int64, err error)
+
 	// Watch registers a function that is told, after each commit, what it
 	// touched. It is called on the committer's goroutine and must return at
 	// once. A missed call costs one poll interval, never an event.
@@ -65,6 +79,22 @@ type Store interface {
 
 	// Close finishes what is queued and releases everything. Idempotent.
 	Close() error
+}
+
+// Prune is what Store.Prune is to take.
+type Prune struct {
+	Before    time.Time // what was recorded before it
+	Losing    bool      // what is still waited for, too
+	WholeDays bool      // of a database that keeps days apart, only those
+	Now       time.Time
+}
+
+// Pruned is what Store.Prune took.
+type Pruned struct {
+	Events int
+	Lost   int       // deliveries that were waited for
+	More   bool      // there is more to take
+	Oldest time.Time // when the oldest event was recorded that would go next, were Before later; zero: none
 }
 
 // Change is what a commit touched.
@@ -305,6 +335,7 @@ type Audit struct {
 // Chain is what a check found of one kind of records.
 type Chain struct {
 	Records  int64    // in all
+	Pruned   int64    // before them, that age took
 	Earlier  int64    // of these, recorded before there was a chain
 	Erased   int64    // of these, whose content was erased
 	Head     [32]byte // hash of the last one; zero: there is none

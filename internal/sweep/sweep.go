@@ -1,5 +1,6 @@
 // Package sweep does the chores that the clock asks for: it expires consents
-// whose deadline has come, and lets permissions lapse and begin.
+// whose deadline has come, lets permissions lapse and begin, and lets go what is
+// kept no longer.
 //
 // It sleeps until the next deadline and decides nothing: what is due, and what
 // becomes of it, is app's. It refuses to poll; a look every half minute only
@@ -45,6 +46,7 @@ func New(a *app.App, l *slog.Logger) *Sweep {
 	return newSweep(
 		newChore(a.ExpireDue, "consents could not be expired, trying again", l),
 		newChore(a.AdvanceDue, "permissions could not lapse or begin, trying again", l),
+		newChore(a.Retain, "what is old could not be removed, trying again", l),
 	)
 }
 

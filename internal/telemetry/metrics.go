@@ -32,6 +32,7 @@ type Metrics struct {
 	endpoints      *prometheus.GaugeVec
 	tokens         *prometheus.CounterVec
 	refusedDials   *prometheus.CounterVec
+	pruned         prometheus.Counter
 	commits        *prometheus.CounterVec
 	commitSeconds  prometheus.Histogram
 	commitRows     prometheus.Histogram
@@ -74,6 +75,9 @@ func NewMetrics(version, commit string) *Metrics {
 		endpoints: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "consentwire_endpoints", Help: "Endpoints of the engine, by condition (running, open: the breaker holds them, held: they have no token, caught_up).",
 		}, []string{"condition"}),
+		pruned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "consentwire_retention_events_total", Help: "Events that retention took from the log.",
+		}),
 		tokens: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "consentwire_token_requests_total", Help: "Requests to token endpoints, by outcome (issued, refused: the credentials are, failed).",
 		}, []string{"outcome"}),
@@ -99,10 +103,10 @@ func NewMetrics(version, commit string) *Metrics {
 	build.Set(1)
 	m.registry.MustRegister(
 		m.requests, m.requestSeconds, m.events, m.deliveries, m.attempts, m.attemptSeconds, m.delaySeconds, m.inFlight,
-		m.exceptions, m.endpoints, m.tokens, m.refusedDials, m.commits, m.commitSeconds, m.commitRows, build,
+		m.exceptions, m.endpoints, m.pruned, m.tokens, m.refusedDials, m.commits, m.commitSeconds, m.commitRows, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	for _, o := range []string{"delivered", "exhausted", "discarded", "superseded", "cancelled"} {
+	for _, o := range []string{"delivered", "exhausted", "discarded", "superseded", "cancelled", "lost"} {
 		m.deliveries.WithLabelValues(o)
 	}
 	for _, o := range []string{"issued", "refused", "failed"} {
@@ -138,8 +142,16 @@ func (m *Metrics) Event(typ string, n int) {
 	m.events.WithLabelValues(typ).Add(float64(n))
 }
 
+// Pruned counts n events that retention took from the log.
+func (m *Metrics) Pruned(n int) {
+	if m == nil {
+		return
+	}
+	m.pruned.Add(float64(n))
+}
+
 // Ended counts n deliveries that reached an end: delivered, exhausted,
-// discarded, superseded or cancelled.
+// discarded, superseded, cancelled, or lost to retention.
 func (m *Metrics) Ended(outcome string, n int) {
 	if m == nil {
 		return

@@ -30,6 +30,7 @@ type MailSenderBody struct {
 	MaxInFlight    int         `json:"maxInFlight"`
 	Backlog        BacklogBody `json:"backlog"`
 	Discarded      int         `json:"discarded"` // since it was last paused by its owner
+	Lost           *LossBody   `json:"lost,omitempty"`
 	Circuit        CircuitBody `json:"circuit"`
 	CreatedAt      string      `json:"createdAt"`
 	UpdatedAt      string      `json:"updatedAt"`
@@ -57,6 +58,7 @@ func MailSender(e subscription.Endpoint, h delivery.Health) MailSenderBody {
 		MaxInFlight:    e.MaxInFlight,
 		Backlog:        backlog(h),
 		Discarded:      h.Discarded,
+		Lost:           lost(h.Lost),
 		Circuit:        circuit(h.Breaker),
 		CreatedAt:      event.Format(e.CreatedAt),
 		UpdatedAt:      event.Format(e.UpdatedAt),

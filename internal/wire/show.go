@@ -43,6 +43,7 @@ type SubscriptionBody struct {
 	Signatures     []string           `json:"signatures"`
 	Backlog        BacklogBody        `json:"backlog"`
 	Discarded      int                `json:"discarded"` // since it was last paused by its owner
+	Lost           *LossBody          `json:"lost,omitempty"`
 	Circuit        CircuitBody        `json:"circuit"`
 	Authorisation  *AuthorisationBody `json:"authorisation,omitempty"` // for managed tokens
 	CreatedAt      string             `json:"createdAt"`
@@ -111,6 +112,14 @@ type BacklogBody struct {
 	OldestAt string `json:"oldestAt,omitempty"`
 }
 
+// LossBody says what an endpoint was never told because retention took it first,
+// by the operator's word.
+type LossBody struct {
+	Count        int    `json:"count"`
+	RecordedUpto string `json:"recordedUpto"` // when the last of them was recorded
+	At           string `json:"at"`           // when the last of them were taken
+}
+
 // CircuitBody is an endpoint's breaker. Open, nothing new is sent until a
 // delivery that was tried before succeeds.
 type CircuitBody struct {
@@ -143,6 +152,7 @@ type InterceptorBody struct {
 	Status             string      `json:"status"`
 	StatusReason       string      `json:"statusReason,omitempty"`
 	Backlog            BacklogBody `json:"backlog"`
+	Lost               *LossBody   `json:"lost,omitempty"`
 	Circuit            CircuitBody `json:"circuit"`
 	CreatedAt          string      `json:"createdAt"`
 	UpdatedAt          string      `json:"updatedAt"`
@@ -169,6 +179,7 @@ func Subscription(e subscription.Endpoint, h delivery.Health) SubscriptionBody {
 		Signatures:     e.Signatures(),
 		Backlog:        backlog(h),
 		Discarded:      h.Discarded,
+		Lost:           lost(h.Lost),
 		Circuit:        circuit(h.Breaker),
 		Authorisation:  authorisation(e, h.Hold),
 		CreatedAt:      event.Format(e.CreatedAt),
@@ -200,6 +211,7 @@ func Interceptor(e subscription.Endpoint, h delivery.Health) InterceptorBody {
 		Status:       shownStatus(e),
 		StatusReason: e.StatusReason,
 		Backlog:      backlog(h),
+		Lost:         lost(h.Lost),
 		Circuit:      circuit(h.Breaker),
 		CreatedAt:    event.Format(e.CreatedAt),
 		UpdatedAt:    event.Format(e.UpdatedAt),
@@ -269,6 +281,14 @@ func backlog(h delivery.Health) BacklogBody {
 		b.OldestAt = event.Format(h.OldestAt)
 	}
 	return b
+}
+
+// lost is nil where nothing was.
+func lost(l delivery.Loss) *LossBody {
+	if l.Deliveries == 0 {
+		return nil
+	}
+	return &LossBody{Count: l.Deliveries, RecordedUpto: event.Format(l.RecordedUpto), At: event.Format(l.At)}
 }
 
 // authorisation is nil for an endpoint whose token its owner manages. Until

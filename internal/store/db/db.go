@@ -91,6 +91,19 @@ type Conn interface {
 	// Room sees to it that table event or attempt takes a row of a time, in Unix
 	// milliseconds; it is called before one is inserted.
 	Room(table string, at int64) error
+	// Days returns the days, each by its begin in Unix milliseconds, that table
+	// event or attempt keeps apart, in order; none, where it keeps no days apart.
+	// DropDay drops one with all its rows, after LockDays: that keeps everybody
+	// else away from both tables until the transaction ends, unless somebody has
+	// them for long; false: somebody has, and it is to be tried later.
+	Days(table string) ([]int64, error)
+	LockDays() (free bool, err error)
+	DropDay(table string, day int64) error
+	// Size returns how many bytes the data takes; room that is free for other data
+	// does not count, where that is known. Shrink gives some of it back, at most so
+	// many pages, where there is much.
+	Size() (bytes int64, err error)
+	Shrink(pages int) error
 
 	// Exec runs a statement and returns how many rows it changed.
 	Exec(query string, args ...any) (int64, error)

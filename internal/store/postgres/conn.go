@@ -426,6 +426,9 @@ func (c *conn) exchange(q *queued, r *rows) (tag pgconn.CommandTag, err error) {
 	if e := m.Close(); err == nil {
 		err = e
 	}
+	if hasNoRoom(err) {
+		clear(c.rooms) // another node dropped some
+	}
 	return tag, c.lose(err)
 }
 
@@ -745,8 +748,12 @@ func anything(oid uint32, v []byte) any {
 	return string(v)
 }
 
-// day is how long a partition is, in milliseconds.
-const day = 24 * 60 * 60 * 1000
+// dayLength is how long a partition is, in milliseconds, and dayForm how it is
+// named.
+const (
+	dayLength = 24 * 60 * 60 * 1000
+	dayForm   = "20060102"
+)
 
 // partition names a day's part of a table.
 type partition struct {
@@ -755,13 +762,13 @@ type partition struct {
 }
 
 func (p partition) String() string {
-	return p.table + "_" + time.UnixMilli(p.day*day).UTC().Format("20060102")
+	return p.table + "_" + time.UnixMilli(p.day*dayLength).UTC().Format(dayForm)
 }
 
 // Room implements db.Conn. What is made in a transaction that is rolled back is
 // made again.
 func (c *conn) Room(table string, at int64) error {
-	p := partition{table, at / day}
+	p := partition{table, at / dayLength}
 	if at < 0 {
 		p.day-- // before 1970
 	}
@@ -782,6 +789,60 @@ func (c *conn) Room(table string, at int64) error {
 	return nil
 }
 
+// dayLock is how long is waited for those who read and write the days.
+const dayLock = "200ms"
+
+// Days implements db.Conn.
+func (c *conn) Days(table string) (days []int64, err error) {
+	rows, err := c.Query("SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(?) ORDER BY 1", table)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		at, err := time.Parse(dayForm, strings.TrimPrefix(name, table+"_"))
+		if err != nil {
+			return nil, fmt.Errorf("table %s is no day: %w", name, err)
+		}
+		days = append(days, at.UnixMilli())
+	}
+	return days, rows.Err()
+}
+
+// LockDays implements db.Conn.
+func (c *conn) LockDays() (free bool, err error) {
+	if err := c.do("SAVEPOINT d; SET LOCAL lock_timeout = '" + dayLock + "'"); err != nil {
+		return false, err
+	}
+	err = c.do("LOCK TABLE event, attempt IN ACCESS EXCLUSIVE MODE; SET LOCAL lock_timeout = '10s'; RELEASE d")
+	if code(err) == "55P03" { // lock_not_available
+		return false, c.do("ROLLBACK TO d; RELEASE d")
+	}
+	return err == nil, err
+}
+
+// DropDay implements db.Conn. A partition is dropped where it hangs, and not
+// detached before: DETACH CONCURRENTLY is no part of a transaction.
+func (c *conn) DropDay(table string, day int64) error {
+	p := partition{table, day / dayLength}
+	delete(c.rooms, p)
+	return c.do("DROP TABLE " + p.String())
+}
+
+// Size implements db.Conn: of the log and the attempts, which make up most.
+func (c *conn) Size() (bytes int64, err error) {
+	err = c.Get([]any{&bytes}, `SELECT CAST(COALESCE(SUM(pg_total_relation_size(inhrelid)), 0) AS bigint)
+		FROM pg_inherits WHERE inhparent IN (to_regclass('event'), to_regclass('attempt'))`)
+	return bytes, err
+}
+
+// Shrink implements db.Conn: the database vacuums itself.
+func (c *conn) Shrink(int) error { return nil }
+
 // make makes a partition, if there is none. It is attached rather than made in
 // place, for that does not wait for those who read and write the others.
 func (c *conn) make(p partition) (made bool, err error) {
@@ -798,7 +859,13 @@ func (c *conn) make(p partition) (made bool, err error) {
 		return false, err
 	}
 	return true, c.do(fmt.Sprintf(`CREATE TABLE %[1]s (LIKE %[2]s INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
-		ALTER TABLE %[2]s ATTACH PARTITION %[1]s FOR VALUES FROM (%[3]d) TO (%[4]d)`, p, p.table, p.day*day, (p.day+1)*day))
+		ALTER TABLE %[2]s ATTACH PARTITION %[1]s FOR VALUES FROM (%[3]d) TO (%[4]d)`, p, p.table, p.day*dayLength, (p.day+1)*dayLength))
+}
+
+// hasNoRoom tells whether a row's partition is not there.
+func hasNoRoom(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23514" && e.Routine == "ExecFindPartition"
 }
 
 // unmade forgets the partitions that a rollback took away.

@@ -321,7 +321,7 @@ func TestRoom(t *testing.T) {
 			VALUES (1, ?, ?, '', '', '', 1, 0, ?, x'')`, at, fmt.Sprint("evt_", at), at)
 		return err
 	}
-	times := []int64{0, -1, -day, -day - 1, day - 1, day, 20_000 * day, 20_000*day - 1}
+	times := []int64{0, -1, -dayLength, -dayLength - 1, dayLength - 1, dayLength, 20_000 * dayLength, 20_000*dayLength - 1}
 	for _, at := range times {
 		c := nodes[0].writer
 		must(t, c.Begin(true))
@@ -338,7 +338,7 @@ func TestRoom(t *testing.T) {
 	for n, s := range nodes {
 		wg.Go(func() {
 			for i := range 20 {
-				at := (30_000+int64(i))*day + int64(n)
+				at := (30_000+int64(i))*dayLength + int64(n)
 				err := s.writer.Begin(true)
 				if err == nil {
 					err = put(s.writer, at)
@@ -362,7 +362,7 @@ func TestRoom(t *testing.T) {
 	// The days to come are made ahead.
 	must(t, nodes[1].Idle())
 	for d := range int64(ahead + 1) {
-		p := partition{"attempt", time.Now().UnixMilli()/day + d}
+		p := partition{"attempt", time.Now().UnixMilli()/dayLength + d}
 		var there bool
 		must(t, nodes[1].writer.Get([]any{&there}, "SELECT to_regclass(?) IS NOT NULL", p.String()))
 		if !there {

@@ -259,7 +259,7 @@ const ahead = 7
 
 // Idle implements db.Database: it makes the partitions of the days to come.
 func (s *server) Idle() error {
-	today := time.Now().UnixMilli() / day
+	today := time.Now().UnixMilli() / dayLength
 	if s.madeUpto > today {
 		return nil
 	}
@@ -267,7 +267,7 @@ func (s *server) Idle() error {
 	for d := today; err == nil && d <= today+ahead; d++ {
 		for _, table := range []string{"event", "attempt"} {
 			if err == nil {
-				err = s.writer.Room(table, d*day)
+				err = s.writer.Room(table, d*dayLength)
 			}
 		}
 	}

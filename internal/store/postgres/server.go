@@ -285,7 +285,7 @@ func (s *server) Clash(err error) bool {
 	case "40P01", "40001", "55P03": // deadlock, serialization failure, lock not available
 		return true
 	}
-	return isStale(err) // the next time without
+	return isStale(err) || hasNoRoom(err) // the next time without, or with one
 }
 
 // Unique implements db.Database.

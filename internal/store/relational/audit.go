@@ -118,8 +118,17 @@ func (a *audit) next(r *reader, x audited, link func(before, digest, subject []b
 	return nil
 }
 
-// events checks the next page of the log.
+// events checks the next page of the log, from where age has left it.
 func (a *audit) events(r *reader) error {
+	var pruned int64
+	var chain []byte
+	if err := r.get([]any{&pruned, &chain}, "SELECT pruned_seq, pruned_chain FROM application WHERE app = ?", a.app); err != nil {
+		return err
+	}
+	if a.place < pruned { // what was checked may be gone by now, too
+		a.found.Pruned += pruned - a.place
+		a.place, a.before = pruned, chain
+	}
 	type row struct {
 		audited
 		is chainedEvent

@@ -27,6 +27,9 @@ func (s *Store) Health(ctx context.Context, app access.ID, id subscription.ID) (
 		if err != nil {
 			return err
 		}
+		if h.Lost, err = r.losses(t.key.ep); err != nil {
+			return err
+		}
 		if h.Discarded, err = r.discarded(t, last); err != nil || t.paused() {
 			return err // nothing waits
 		}
@@ -179,14 +182,10 @@ func (r *reader) firstHeard(t *told, last event.Seq, done map[event.Seq]bool, fi
 // discarded counts what was discarded since the owner's last pause began, and
 // is so still.
 func (r *reader) discarded(t *told, last event.Seq) (n int, err error) {
-	i := len(t.spans) - 1
-	for i >= 0 && t.spans[i].state != delivery.Discarded {
-		i--
-	}
-	if i < 0 {
+	s, ok := t.lastDiscard()
+	if !ok {
 		return 0, nil
 	}
-	s := t.spans[i]
 	err = r.get([]any{&n}, `SELECT COUNT(*) FROM exception x WHERE ep = ? AND state = 'discarded' AND ended_at >= ?
 		AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.ep = x.ep AND a.seq = x.seq AND a.delivered = 1 AND a.n > x.base)`,
 		t.key.ep, millis(s.at))
@@ -194,25 +193,14 @@ func (r *reader) discarded(t *told, last event.Seq) (n int, err error) {
 		return 0, err
 	}
 	to := min(s.to, last)
-	inSpan, err := r.s.spans.count(spanKey{t.key.ep, s.from, millis(s.at)}, to, func(from event.Seq) (int, error) {
+	inSpan, err := r.s.spans.count(spanKey{t.key.ep, s.from, millis(s.at), s.pruned}, to, func(from event.Seq) (int, error) {
 		return r.heard(t, from, to, int(last))
 	})
 	if err != nil {
 		return 0, err
 	}
-	var settled []event.Seq // late results and replays
-	err = r.each(func(rows db.Rows) error {
-		var seq event.Seq
-		err := rows.Scan((*int64)(&seq))
-		settled = append(settled, seq)
-		return err
-	}, `SELECT seq FROM attempt WHERE ep = ? AND seq BETWEEN ? AND ? AND delivered = 1 UNION SELECT seq FROM exception WHERE ep = ? AND seq BETWEEN ? AND ?`,
-		t.key.ep, int64(s.from), int64(to), t.key.ep, int64(s.from), int64(to))
-	if err != nil {
-		return 0, err
-	}
-	over, err := r.hearsOf(t, settled)
-	return n + inSpan - over, err
+	over, err := r.hearsOfSettled(t, s.from, to) // late results and replays
+	return s.pruned + n + inSpan - over, err
 }
 
 // spanCounts remember how many events were counted in a span, for while a
@@ -226,6 +214,8 @@ type spanKey struct {
 	ep   int64
 	from event.Seq
 	at   int64
+
+	pruned int // what is counted is what is left
 }
 
 type spanCount struct {

@@ -43,6 +43,7 @@ type span struct {
 	from, to event.Seq // both included; to is the largest place while it is open
 	state    delivery.Status
 	at       time.Time
+	pruned   int // of its deliveries, that are gone with their events
 }
 
 const toldFields = `p.ep, p.app, p.endpoint_id, p.style, p.status, p.deleted_at IS NOT NULL, p.start_seq, p.cursor_seq, p.hold_state, p.hold_reason,
@@ -107,13 +108,13 @@ func (r *reader) complete(t *told) error {
 		s := span{to: math.MaxInt64}
 		var to sql.NullInt64
 		var at int64
-		err := rows.Scan((*int64)(&s.from), &to, (*string)(&s.state), &at)
+		err := rows.Scan((*int64)(&s.from), &to, (*string)(&s.state), &at, &s.pruned)
 		if s.at = moment(at); to.Valid {
 			s.to = event.Seq(to.Int64)
 		}
 		t.spans = append(t.spans, s)
 		return err
-	}, "SELECT from_seq, to_seq, state, at FROM span WHERE ep = ? ORDER BY from_seq", t.key.ep)
+	}, "SELECT from_seq, to_seq, state, at, pruned FROM span WHERE ep = ? ORDER BY from_seq", t.key.ep)
 }
 
 // hears tells whether the endpoint is told e, by the filter in force at its
@@ -155,6 +156,16 @@ func (t *told) span(seq event.Seq) (span, bool) {
 		return span{}, false
 	}
 	return t.spans[i], true
+}
+
+// lastDiscard returns the owner's last pause.
+func (t *told) lastDiscard() (s span, ok bool) {
+	for _, x := range slices.Backward(t.spans) {
+		if x.state == delivery.Discarded {
+			return x, true
+		}
+	}
+	return span{}, false
 }
 
 // paused tells whether the owner's pause lasts.
@@ -350,20 +361,24 @@ func (r *reader) between(app int64, from, to time.Time) (lo, hi event.Seq, err e
 	if err != nil {
 		return 0, 0, err
 	}
-	lo, hi = 1, last
+	var pruned event.Seq
+	if err := r.get([]any{(*int64)(&pruned)}, "SELECT pruned_seq FROM application WHERE app = ?", app); err != nil {
+		return 0, 0, err
+	}
+	lo, hi = pruned+1, last
 	if !from.IsZero() {
-		lo, err = r.recordedSince(app, last, from.Add(-clockSlack))
+		lo, err = r.recordedSince(app, lo, last, from.Add(-clockSlack))
 	}
 	if err == nil && !to.IsZero() {
-		hi, err = r.recordedSince(app, last, to.Add(clockSlack))
+		hi, err = r.recordedSince(app, pruned+1, last, to.Add(clockSlack))
 	}
 	return lo, min(hi, last), err
 }
 
 // recordedSince finds the first place recorded at or after a time, as if the
-// log were in order of time; last + 1: there is none.
-func (r *reader) recordedSince(app int64, last event.Seq, at time.Time) (event.Seq, error) {
-	lo, hi := event.Seq(1), last+1
+// log, which begins at first, were in order of time; last + 1: there is none.
+func (r *reader) recordedSince(app int64, first, last event.Seq, at time.Time) (event.Seq, error) {
+	lo, hi := first, last+1
 	for lo < hi {
 		seq, recorded := (lo+hi)/2, int64(0)
 		err := r.get([]any{(*int64)(&seq), &recorded}, "SELECT seq, recorded_at FROM event WHERE app = ? AND seq >= ? ORDER BY seq LIMIT 1", app, int64(seq))

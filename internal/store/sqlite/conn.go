@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"reflect"
+	"strconv"
 
 	"zombiezen.com/go/sqlite"
 
@@ -171,6 +172,47 @@ func (c *conn) Rollback() error { return c.do("ROLLBACK") }
 
 // Room implements db.Conn.
 func (c *conn) Room(string, int64) error { return nil }
+
+// Days implements db.Conn: there are none.
+func (c *conn) Days(string) ([]int64, error) { return nil, nil }
+
+// LockDays implements db.Conn.
+func (c *conn) LockDays() (bool, error) { return false, nil }
+
+// DropDay implements db.Conn.
+func (c *conn) DropDay(table string, _ int64) error {
+	return fmt.Errorf("table %s keeps no days apart", table)
+}
+
+// Size implements db.Conn.
+func (c *conn) Size() (bytes int64, err error) {
+	all, free, err := c.pages()
+	return (all - free) * pageSize, err
+}
+
+func (c *conn) pages() (all, free int64, err error) {
+	if err = c.Get([]any{&all}, "PRAGMA page_count"); err == nil {
+		err = c.Get([]any{&free}, "PRAGMA freelist_count")
+	}
+	return all, free, err
+}
+
+// Shrink implements db.Conn. A quarter of the file stays free, for what comes.
+func (c *conn) Shrink(pages int) error {
+	all, free, err := c.pages()
+	if err != nil || 4*free <= all {
+		return err
+	}
+	rows, err := c.Query("PRAGMA incremental_vacuum(" + strconv.Itoa(pages) + ")")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() { // a step for each page
+		continue
+	}
+	return rows.Err()
+}
 
 // Savepoint implements db.Conn.
 func (c *conn) Savepoint() error { return c.do("SAVEPOINT w") }

@@ -161,6 +161,16 @@ func (f *Faulty) Ping(ctx context.Context) error {
 	return err
 }
 
+// Prune implements store.Store.
+func (f *Faulty) Prune(ctx context.Context, p store.Prune) (store.Pruned, error) {
+	return do(f, "Prune", func() (store.Pruned, error) { return f.Store.Prune(ctx, p) })
+}
+
+// Size implements store.Store.
+func (f *Faulty) Size(ctx context.Context) (int64, error) {
+	return do(f, "Size", func() (int64, error) { return f.Store.Size(ctx) })
+}
+
 // Rewrap implements store.Store. A fault forgets how many records it sealed.
 func (f *Faulty) Rewrap(ctx context.Context) (int, error) {
 	return do(f, "Rewrap", func() (int, error) { return f.Store.Rewrap(ctx) })

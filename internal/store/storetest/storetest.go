@@ -139,6 +139,12 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"the health of an endpoint", health},
 		{"a long backlog is counted up to a bound", longBacklog},
 
+		{"age takes what nobody waits for", retention},
+		{"age takes nothing that an erasure waits for", retentionErasing},
+		{"age takes what a pause discarded, which stays counted", retentionPaused},
+		{"age takes what is waited for when the operator says so, and each loss is counted", retentionLosing},
+		{"age takes many in small steps", retentionMany},
+
 		{"random lives of an endpoint follow the model", lives},
 		{"a restart keeps everything", restart},
 	}
@@ -434,10 +440,13 @@ func (r *room) complete(p delivery.Progress) delivery.Progress {
 	if e, err := r.Store.Config(r.ctx, p.Lease.Endpoint); err == nil {
 		app = access.ID(e.Application)
 	}
-	evts := r.events(app)
+	of := map[event.Seq]string{}
+	for _, e := range r.events(app) {
+		of[e.Seq] = e.Subject
+	}
 	p.Attempts = slices.Clone(p.Attempts)
 	for i, a := range p.Attempts {
-		p.Attempts[i].Subject = evts[a.Seq-1].Subject
+		p.Attempts[i].Subject = of[a.Seq]
 	}
 	return p
 }
