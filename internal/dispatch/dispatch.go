@@ -101,7 +101,8 @@ const (
 	groupRate       = 500    // results a second; below, a group waits for none
 	minDelay        = 2 * time.Millisecond
 	maxDelay        = 10 * time.Millisecond
-	filterDelay     = time.Second      // before a cursor that only passed filtered events is recorded
+	cursorStep      = 256              // places by which a cursor moves before it is recorded
+	cursorDelay     = time.Second      // before one that moved less is recorded
 	rescanEvery     = 30 * time.Second // finds what a missed wake-up hid, where other nodes change things
 	rescanAlone     = 15 * time.Minute // the same where nobody else does, so that an idle engine rests
 	pause           = time.Second      // after the store failed

@@ -77,7 +77,7 @@ func (r *runner) mustRecord(now time.Time) bool {
 			return true
 		}
 		return len(r.results) > 0 || len(r.puts) > 0 || len(r.overtaken) > 0 || len(r.rouse) > 0 || r.breakerDirty || r.holdDirty ||
-			r.canFeed() || !r.filterAt.IsZero() && !now.Before(r.filterAt)
+			r.canFeed() || !r.cursorAt.IsZero() && !now.Before(r.cursorAt)
 	case closing:
 		return len(r.results) > 0
 	}
@@ -136,8 +136,7 @@ func (r *runner) progress(at time.Time) delivery.Progress {
 		r.heads[subject] = struct{}{} // the outcome brings it
 	}
 	clear(r.rouse)
-	p.Cursor = r.window.cursor(r.readTo)
-	r.filterAt = time.Time{}
+	r.save(&p)
 	if r.breakerDirty {
 		b := r.breaker
 		p.Breaker, r.breakerDirty = &b, false
@@ -152,6 +151,21 @@ func (r *runner) progress(at time.Time) delivery.Progress {
 		p.Replayed = &delivery.ReplayMark{ID: j.ID, Feed: j.Seqs[j.Done:done], Done: done}
 	}
 	return p
+}
+
+// save records the cursor when it moved far or long ago. What lies between the
+// one that is recorded and the real one was delivered, which its attempts tell, or
+// is an exception: who opens the endpoint next finds out from them. So of many
+// endpoints that each hear little, few rows are written.
+func (r *runner) save(p *delivery.Progress) {
+	switch c, now := r.window.cursor(r.readTo), time.Now(); {
+	case c == r.saved:
+		r.cursorAt = time.Time{}
+	case c-r.saved >= cursorStep, !r.cursorAt.IsZero() && !now.Before(r.cursorAt):
+		p.Cursor, r.saved, r.cursorAt = c, c, time.Time{}
+	case r.cursorAt.IsZero():
+		r.cursorAt = now.Add(cursorDelay)
+	}
 }
 
 // settle adds one result to the progress.

@@ -107,7 +107,8 @@ type runner struct {
 	items    int       // loaded events that were not sent
 	bytes    int       // of them, and of those on the wire
 	hungry   bool      // it has a backlog, and counts as one that has
-	filterAt time.Time // when a cursor that passed only filtered events is recorded; zero: none is
+	saved    event.Seq // the cursor that was recorded
+	cursorAt time.Time // when one that moved is recorded at the latest; zero: none did
 
 	// trouble
 	waiting map[string]int      // subject → its exceptions that wait
@@ -165,13 +166,13 @@ func (r *runner) forget() {
 	r.puts, r.overtaken, r.rouse = nil, nil, map[string]struct{}{}
 	r.replays, r.ended = nil, map[string]struct{}{}
 	r.skip, r.tried = nil, nil
-	r.filterAt = time.Time{}
+	r.cursorAt = time.Time{}
 }
 
 // open takes up the work where the store says it stands.
 func (r *runner) open(p delivery.Position, c *configured) {
 	r.state, r.lease = open, p.Lease
-	r.readTo, r.touched = p.Cursor, p.Cursor
+	r.readTo, r.touched, r.saved = p.Cursor, p.Cursor, p.Cursor
 	r.skip, r.tried = p.Settled, p.Tried
 	r.breaker, r.hold = p.Breaker, p.Hold
 	for subject, n := range p.Waiting {
@@ -347,8 +348,8 @@ func (r *runner) read(p delivery.Page, asked int) {
 		l.push(r.e.newEntry(it, r.window.add(it.Seq, l)))
 		r.queue(l, false)
 	}
-	if p.Upto > r.readTo && !fresh && r.filterAt.IsZero() {
-		r.filterAt = time.Now().Add(filterDelay)
+	if p.Upto > r.readTo && !fresh && r.cursorAt.IsZero() {
+		r.cursorAt = time.Now().Add(cursorDelay)
 	}
 	r.readTo = max(r.readTo, p.Upto)
 }
@@ -681,7 +682,7 @@ func (r *runner) setTimer(now time.Time) {
 		if r.pace == delivery.Unproven && r.inFlight > 0 && r.e.young.head != nil {
 			earliest(r.e.young.head.started.Add(delivery.SlowAfter))
 		}
-		earliest(r.filterAt)
+		earliest(r.cursorAt)
 		if r.hold.Held() {
 			earliest(r.hold.NextAt)
 		}

@@ -293,6 +293,10 @@ type smallKeys struct {
 	heads   map[int64]*heads
 	erasing map[int64]*erasing // by application; nil: not read yet
 	tombs   bool               // somebody was ever erased; known once erasing was read
+
+	holders map[int64]holder // by ep, where nobody else writes
+
+	attempts []any // to be written, row by row; used again
 }
 
 // feedKey is a feed of an application.
@@ -314,7 +318,12 @@ func (k *smallKeys) forget() {
 }
 
 // undo forgets what any transaction may have changed.
-func (k *smallKeys) undo() { k.heads, k.erasing = make(map[int64]*heads), nil }
+func (k *smallKeys) undo() {
+	k.heads, k.erasing, k.holders = make(map[int64]*heads), nil, make(map[int64]holder)
+}
+
+// moved forgets how an endpoint is, whose epoch or cursor was changed.
+func (k *smallKeys) moved(ep int64) { delete(k.holders, ep) }
 
 // app returns the integer key of an application; fault.NotFound.
 func (r *reader) app(id access.ID) (int64, error) {

@@ -425,6 +425,7 @@ func (t *tx) DeleteEndpoint(app access.ID, id subscription.ID, now time.Time) er
 		return err
 	}
 	t.change.endpoints = append(t.change.endpoints, e)
+	t.small.moved(key.ep)
 	_, err = t.exec("UPDATE endpoint SET deleted_at = ?, sealed = x'', url_hash = x'', hold_exchange = NULL, epoch = epoch + 1 WHERE ep = ?",
 		millis(now), key.ep)
 	if err != nil {

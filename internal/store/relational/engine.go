@@ -565,11 +565,15 @@ func (r *reader) newerWaits(key epKey, x delivery.Exception) (yes bool, err erro
 func (s *Store) Record(ctx context.Context, batch []delivery.Progress) (out []delivery.Outcome, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		out = make([]delivery.Outcome, len(batch))
+		t.small.attempts = t.small.attempts[:0]
 		held, err := t.hold(batch)
 		for i := 0; i < len(batch) && err == nil; i++ {
 			err = t.record(&batch[i], &out[i], held)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return t.putAttempts()
 	})
 	if err != nil {
 		return nil, err
@@ -621,11 +625,20 @@ func (t *tx) holder(e delivery.Endpoint, held map[delivery.Endpoint]holder) (h h
 	if h.key, err = t.ep(e); err != nil {
 		return h, err
 	}
-	query := "SELECT epoch, cursor_seq, late FROM endpoint WHERE ep = ?"
 	if t.s.db.Shared() {
-		query += " FOR UPDATE"
+		return h, t.get(h.into(), "SELECT epoch, cursor_seq, late FROM endpoint WHERE ep = ? FOR UPDATE", h.key.ep)
 	}
-	return h, t.get(h.into(), query, h.key.ep)
+	if h, ok := t.small.holders[h.key.ep]; ok {
+		return h, nil
+	}
+	if err := t.get(h.into(), "SELECT epoch, cursor_seq, late FROM endpoint WHERE ep = ?", h.key.ep); err != nil {
+		return h, err
+	}
+	if len(t.small.holders) >= maxSmallKeys {
+		clear(t.small.holders)
+	}
+	t.small.holders[h.key.ep] = h
+	return h, nil
 }
 
 func (t *tx) record(p *delivery.Progress, o *delivery.Outcome, held map[delivery.Endpoint]holder) error {
@@ -639,11 +652,17 @@ func (t *tx) record(p *delivery.Progress, o *delivery.Outcome, held map[delivery
 	}
 	o.Fenced = h.epoch != p.Lease.Epoch
 	if o.Fenced && h.late == 0 && len(p.Attempts) > 0 {
+		t.small.moved(h.key.ep)
 		if err := t.later("UPDATE endpoint SET late = epoch WHERE ep = ?", h.key.ep); err != nil {
 			return err
 		}
 	}
-	if err := t.putAttempts(h.key, p.Attempts, o.Fenced || h.late > 0); err != nil {
+	if o.Fenced || h.late > 0 {
+		err = t.putMet(h.key, p.Attempts)
+	} else {
+		err = t.addAttempts(h.key, p.Attempts)
+	}
+	if err != nil {
 		return err
 	}
 	if !o.Fenced {
@@ -676,11 +695,15 @@ func (t *tx) progress(key epKey, cursor event.Seq, p *delivery.Progress, o *deli
 	}
 	if p.Cursor > cursor {
 		cursor = p.Cursor
+		t.small.moved(key.ep)
 		if err := t.later("UPDATE endpoint SET cursor_seq = ? WHERE ep = ?", int64(cursor), key.ep); err != nil {
 			return err
 		}
 	}
 	if p.Replayed != nil {
+		if err := t.putAttempts(); err != nil { // it looks at them
+			return err
+		}
 		if err := t.feed(key, cursor, p, o); err != nil {
 			return err
 		}
@@ -717,6 +740,7 @@ func (t *tx) suspend(key epKey, e delivery.Endpoint, s *delivery.Suspension, at 
 	if _, err := t.saveEndpoint(cur); err != nil {
 		return err
 	}
+	t.small.moved(key.ep)
 	if _, err := t.exec("UPDATE endpoint SET epoch = epoch + 1 WHERE ep = ?", key.ep); err != nil {
 		return err
 	}
@@ -735,55 +759,83 @@ var insertManyAttempts = insertAttempts[1] + strings.Repeat(", (?"+strings.Repea
 var insertAttempts = inserts(`INSERT OR IGNORE INTO attempt
 	(ep, seq, n, at, duration_us, delivered, status, step, reason, replay, config, timestamp, interaction, signature, response, token, next_at) VALUES `, attemptColumns)
 
-// putAttempts keeps attempts. One whose number is taken gets the next: it was
-// made under a lease that had passed on, which met says may be so.
-func (t *tx) putAttempts(key epKey, list []delivery.Attempt, met bool) error {
+// addAttempts prepares attempts to be written by putAttempts, together with those
+// of other endpoints.
+func (t *tx) addAttempts(key epKey, list []delivery.Attempt) error {
 	size := maxInsert
-	switch {
-	case met:
-		size = 1
-	case t.s.db.Shared():
+	if t.s.db.Shared() {
 		size = manyAttempts // each statement is a round trip
 	}
-	for len(list) > 0 {
-		n := min(len(list), size)
-		if n > maxInsert && n < manyAttempts {
-			n = maxInsert
+	for i := range list {
+		if err := t.room("attempt", millis(list[i].At)); err != nil {
+			return err
 		}
-		args := make([]any, 0, n*attemptColumns)
-		for i := range list[:n] {
-			a := &list[i]
-			if err := t.room("attempt", millis(a.At)); err != nil {
+		row, err := t.attemptRow(t.small.attempts, key, &list[i])
+		if err != nil {
+			return err
+		}
+		if t.small.attempts = row; len(row) >= size*attemptColumns {
+			if err := t.putAttempts(); err != nil {
 				return err
 			}
-			response, token, err := t.sealAnswers(key, a)
-			if err != nil {
-				return err
-			}
-			args = append(args, key.ep, int64(a.Seq), a.N, millis(a.At), a.Duration.Microseconds(), a.Delivered, a.Status, string(a.Step),
-				a.Reason, a.Replay, a.Config, a.Timestamp, a.InteractionID, a.Signature, response, token, millis(a.NextAt))
+		}
+	}
+	return nil
+}
+
+// attemptRow appends the columns of an attempt.
+func (t *tx) attemptRow(args []any, key epKey, a *delivery.Attempt) ([]any, error) {
+	response, token, err := t.sealAnswers(key, a)
+	return append(args, key.ep, int64(a.Seq), a.N, millis(a.At), a.Duration.Microseconds(), a.Delivered, a.Status, string(a.Step),
+		a.Reason, a.Replay, a.Config, a.Timestamp, a.InteractionID, a.Signature, response, token, millis(a.NextAt)), err
+}
+
+// putAttempts writes the attempts that were added.
+func (t *tx) putAttempts() error {
+	for args := t.small.attempts; len(args) > 0; {
+		n := min(len(args)/attemptColumns, manyAttempts)
+		query := insertManyAttempts
+		if n < manyAttempts {
+			n = min(n, maxInsert)
+			query = insertAttempts[n]
+		}
+		if err := t.later(query, args[:n*attemptColumns]...); err != nil {
+			return err
+		}
+		args = args[n*attemptColumns:]
+	}
+	clear(t.small.attempts)
+	t.small.attempts = t.small.attempts[:0]
+	return nil
+}
+
+// putMet writes attempts one by one, each of which may meet another of its number.
+func (t *tx) putMet(key epKey, list []delivery.Attempt) error {
+	if len(list) == 0 {
+		return nil
+	}
+	if err := t.putAttempts(); err != nil { // of the same endpoint, perhaps
+		return err
+	}
+	for i := range list {
+		a := &list[i]
+		if err := t.room("attempt", millis(a.At)); err != nil {
+			return err
+		}
+		args, err := t.attemptRow(nil, key, a)
+		if err != nil {
+			return err
 		}
 		taken := false
-		if met {
-			err := t.get([]any{&taken}, "SELECT EXISTS (SELECT 1 FROM attempt WHERE ep = ? AND seq = ? AND n = ?)", key.ep, int64(list[0].Seq), list[0].N)
-			if err != nil {
-				return err
-			}
+		err = t.get([]any{&taken}, "SELECT EXISTS (SELECT 1 FROM attempt WHERE ep = ? AND seq = ? AND n = ?)", key.ep, int64(a.Seq), a.N)
+		if err == nil && taken {
+			err = t.renumber(key.ep, a, args)
+		} else if err == nil {
+			err = t.later(insertAttempts[1], args...)
 		}
-		if taken {
-			if err := t.renumber(key.ep, &list[0], args); err != nil {
-				return err
-			}
-		} else {
-			query := insertManyAttempts
-			if n <= maxInsert {
-				query = insertAttempts[n]
-			}
-			if err := t.later(query, args...); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
-		list = list[n:]
 	}
 	return nil
 }

@@ -129,6 +129,7 @@ func (t *tx) Erase(app access.ID, subject string, last ...event.Event) error {
 		}
 	}
 	for _, p := range eps {
+		t.small.moved(p.key.ep)
 		if _, err := t.exec("UPDATE endpoint SET epoch = epoch + 1 WHERE ep = ?", p.key.ep); err != nil {
 			return err
 		}
@@ -531,6 +532,9 @@ func (t *tx) toldErased(app int64, p *delivery.Progress, cursor event.Seq) error
 	}
 	if len(touched) == 0 {
 		return nil
+	}
+	if err := t.putAttempts(); err != nil { // what became of it is looked up
+		return err
 	}
 	if err := t.lock(app); err != nil { // two nodes may end the last two of them
 		return err

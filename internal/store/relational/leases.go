@@ -27,6 +27,7 @@ func (t *tx) takeLease(e delivery.Endpoint, ep, epoch *int64) error {
 			WHERE endpoint_id = ? AND status = ? AND deleted_at IS NULL RETURNING ep, epoch`, string(e), string(subscription.Active))
 	}
 	if !isNotFound(err) {
+		t.small.moved(*ep)
 		return err
 	}
 	var active bool

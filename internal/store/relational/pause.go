@@ -60,6 +60,7 @@ func (t *tx) cancelWaiting(key epKey, now time.Time) error {
 
 // toLogEnd moves an endpoint's cursor to the log's end.
 func (t *tx) toLogEnd(key epKey) error {
+	t.small.moved(key.ep)
 	_, err := t.exec("UPDATE endpoint SET cursor_seq = (SELECT last_seq FROM application WHERE app = ?) WHERE ep = ?", key.app, key.ep)
 	return err
 }
@@ -67,6 +68,7 @@ func (t *tx) toLogEnd(key epKey) error {
 // endWaiting breaks the lease, and ends exceptions that wait and replays that
 // are not finished.
 func (t *tx) endWaiting(key epKey, state string, now time.Time) error {
+	t.small.moved(key.ep)
 	for _, step := range []struct {
 		query string
 		args  []any
@@ -111,6 +113,7 @@ func (t *tx) Resume(app access.ID, id subscription.ID, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	t.small.moved(key.ep)
 	_, err = t.exec("UPDATE endpoint SET epoch = epoch + 1, breaker_open = 0, breaker_since = 0, failures = 0, failure = '' WHERE ep = ?", key.ep)
 	return err
 }

@@ -13,7 +13,8 @@ import (
 // added0006 takes away what migration 6 added.
 var added0006 = []string{
 	"DROP TABLE citizen_merged", "DROP TABLE checkpoint", "DROP TABLE mail_template", "DROP TABLE confirmation",
-	"ALTER TABLE endpoint DROP COLUMN late", "ALTER TABLE endpoint DROP COLUMN owner", "ALTER TABLE endpoint DROP COLUMN lease_until", "DROP TABLE node", // which 0008 and 0009 added
+	"ALTER TABLE endpoint DROP COLUMN late", "ALTER TABLE endpoint DROP COLUMN owner", "ALTER TABLE endpoint DROP COLUMN lease_until", "DROP TABLE node",
+	"ALTER TABLE application DROP COLUMN pruned_seq", "ALTER TABLE application DROP COLUMN pruned_chain", "ALTER TABLE span DROP COLUMN pruned", "DROP TABLE loss", // which 0008 to 0010 added
 	"DROP INDEX citizen_group", "ALTER TABLE citizen DROP COLUMN group_id", "ALTER TABLE permission_transaction DROP COLUMN recorded_at",
 	"DELETE FROM goose_db_version WHERE version_id > 5",
 }

@@ -297,6 +297,7 @@ func (t *tx) lose(x *told, g gone, now time.Time) (n int, err error) {
 	}
 	t.change.endpoints = append(t.change.endpoints, x.id)
 	t.s.tails.clear()
+	t.small.moved(x.key.ep)
 	_, err = t.exec("UPDATE endpoint SET epoch = epoch + 1, cursor_seq = ? WHERE ep = ?", int64(max(x.cursor, g.upto)), x.key.ep)
 	if err != nil || n == 0 {
 		return n, err
