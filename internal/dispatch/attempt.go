@@ -78,7 +78,7 @@ func (e *Engine) configure(ep subscription.Endpoint, hold delivery.Hold) *config
 	} else if err != nil {
 		c.refused = &egress.Error{Step: egress.StepConnect, Reason: "the request cannot be prepared", Err: err}
 	}
-	c.prepared, c.may = prepared, e.cluster.may
+	c.prepared = prepared
 	if ep.ManagesToken() {
 		c.tokens = e.source(ep, hold)
 	}
@@ -409,7 +409,6 @@ func (e *Engine) Test(ctx context.Context, ep subscription.Endpoint) (delivery.T
 	e.mu.Lock()
 	c := e.configure(ep, delivery.Hold{})
 	e.mu.Unlock()
-	c.may = nil // any node's
 	at := now()
 	it := delivery.Item{EventID: id.New(id.Event), Subject: string(ep.ID), Sequence: 0, Body: delivery.TestBody(at)}
 	out := result{attempt: delivery.Attempt{N: 1, At: at, Config: ep.Version, InteractionID: id.Interaction()}}

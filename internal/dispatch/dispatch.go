@@ -311,6 +311,7 @@ func (e *Engine) drop(r *runner, wait time.Duration) {
 		return
 	}
 	r.state = closing
+	r.lost.Store(true)
 	r.reopenAt = time.Now().Add(wait)
 	e.bytes -= r.bytes
 	r.forget()

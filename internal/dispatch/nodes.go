@@ -35,7 +35,6 @@ type membership struct {
 	beat   delivery.Beat
 	born   time.Time
 	until  atomic.Int64 // nanoseconds after born: until when may be sent, by our own clock, counted from when the leases were asked for
-	may    func() bool  // tells whether a request may still be written; nil: any may
 	sends  context.Context
 	cut    context.CancelFunc // ends what is on the wire
 	alarm  *time.Timer        // cuts when the leases are about to end
@@ -78,7 +77,6 @@ func (e *Engine) join() {
 	e.cluster.sends, e.cluster.cut = context.WithCancel(e.wire)
 	e.cluster.opened = map[delivery.Endpoint]time.Time{}
 	e.cluster.born = time.Now()
-	e.cluster.may = func() bool { return e.leased(time.Now()) }
 	e.mu.Unlock()
 	wait := e.beat()
 	go func() {
@@ -141,7 +139,6 @@ func (e *Engine) beat() (wait time.Duration) {
 	again := !e.leased(asked)
 	e.cluster.beat = b
 	until := asked.Add(delivery.LeaseTime - leaseMargin)
-	e.cluster.until.Store(int64(until.Sub(e.cluster.born)))
 	if e.cluster.sends.Err() != nil {
 		e.cluster.sends, e.cluster.cut = context.WithCancel(e.wire)
 	}
@@ -156,11 +153,16 @@ func (e *Engine) beat() (wait time.Duration) {
 	}
 	for _, r := range e.runners {
 		switch {
-		case r.state == open && b.Held[r.id] == 0 && e.cluster.opened[r.id].Before(asked):
+		case r.state == open && b.Held[r.id] != r.lease.Epoch && e.cluster.opened[r.id].Before(asked):
 			e.drop(r, 0) // another node has it
 		case !e.mine(r.id):
 			e.yield(r)
-		case again:
+		}
+	}
+	// Only now, for what was picked under a lease that is lost must not be sent.
+	e.cluster.until.Store(int64(until.Sub(e.cluster.born)))
+	if again {
+		for _, r := range e.runners {
 			e.kick(r)
 		}
 	}

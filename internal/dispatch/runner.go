@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"container/heap"
+	"sync/atomic"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/credential"
@@ -91,6 +92,8 @@ type runner struct {
 	timerAt  time.Time
 
 	lease delivery.Lease
+	lost  atomic.Bool // the lease is; what was picked under it is not sent any more
+	may   func() bool // tells whether what was picked may still be written; nil: it may, for there is one node
 	conf  *configured
 
 	// what passes
@@ -151,6 +154,9 @@ type runner struct {
 
 func newRunner(e *Engine, id delivery.Endpoint) *runner {
 	r := &runner{e: e, id: id}
+	if e.cluster.nodes != nil {
+		r.may = func() bool { return !r.lost.Load() && e.leased(time.Now()) }
+	}
 	r.forget()
 	return r
 }
@@ -191,7 +197,7 @@ func (r *runner) open(p delivery.Position, c *configured) {
 
 // reconfigure takes over a configuration and the replays that wait.
 func (r *runner) reconfigure(c *configured, replays []delivery.Replay) {
-	r.conf = c
+	r.conf, c.may = c, r.may
 	if r.app == "" {
 		r.app = c.endpoint.Application
 		r.e.enlist(r)
