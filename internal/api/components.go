@@ -206,6 +206,7 @@ func endpointComponents() []component {
 			may("timeoutSeconds", integer("Of one attempt.").between(1, subscription.MaxTimeoutSeconds)), may("rateLimit", integer("Requests per second.").between(1, subscription.MaxRateLimit)),
 			may("maxInFlight", integer("Requests on the wire at a time.").between(1, subscription.MaxInFlightLimit)),
 			may("description", str("").atMost(subscription.MaxDescription)), may("metadata", mapOf("Yours; at most 20 members.").atMost(subscription.MaxMetadata)),
+			may("parts", integer("In how many parts the subjects are shared out, each with a cursor of its own and a node that sends it: for a subscription that is too much for one node. Never changes.").between(1, subscription.MaxParts).or(1)),
 			may("onBacklog", str("`latest`: of the states that wait only the newest is sent. For effective-permission only.").of("all", "latest").or("all")),
 			may("signatures", list(str("").of(signatures()...)).saying("`v1`, always there: HMAC-SHA256 under the subscription's secret. `v1a`: Ed25519 under the application's signing key, verified with its public half alone. `[\"v1\"]` unless given.").between(1, 2).noTwice()),
 			may("discard", boolean("With `status` `paused` on a suspended subscription: make it an owner's pause, which discards what waits.")),

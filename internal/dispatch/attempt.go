@@ -85,6 +85,21 @@ func (e *Engine) configure(ep subscription.Endpoint, hold delivery.Hold) *config
 	return c
 }
 
+// share leaves to one part its share of what the owner allows.
+func (c *configured) share(part, parts int) {
+	if parts == 1 {
+		return
+	}
+	n := c.inFlight / parts
+	if part <= c.inFlight%parts {
+		n++
+	}
+	c.inFlight = max(1, n)
+	if c.limiter != nil {
+		c.limiter.SetLimit(c.limiter.Limit() / rate.Limit(parts))
+	}
+}
+
 // reserve takes one request of the rate limit, or returns how long to wait for
 // it.
 func (c *configured) reserve(now time.Time) time.Duration {
@@ -442,7 +457,7 @@ func (e *Engine) try(ctx context.Context, c *configured, out *result, it *delive
 	if c.tokens != nil {
 		b, x, err = c.tokens.Get(ctx, true)
 		e.mu.Lock()
-		if r := e.runners[delivery.Endpoint(c.endpoint.ID)]; r != nil {
+		for _, r := range e.runnersOf(delivery.Endpoint(c.endpoint.ID)) {
 			e.kick(r) // it may go on now, or has to wait
 		}
 		e.mu.Unlock()

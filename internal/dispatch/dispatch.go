@@ -125,7 +125,8 @@ type Engine struct {
 
 	mu       sync.Mutex
 	runners  map[delivery.Endpoint]*runner
-	ofApp    map[string][]*runner // by application
+	parts    map[delivery.Endpoint][]*runner // of endpoints that are in several, by the whole
+	ofApp    map[string][]*runner            // by application
 	turn     turns
 	chores   deque[*runner] // those that need the store
 	dirty    []*runner      // those that have something to record
@@ -161,7 +162,7 @@ type Engine struct {
 
 // New returns an engine that does nothing until Run.
 func New(o Options) *Engine {
-	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), places: windowPlaces, runners: map[delivery.Endpoint]*runner{}, ofApp: map[string][]*runner{}, sources: map[delivery.Endpoint]*credential.Source{}}
+	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), places: windowPlaces, runners: map[delivery.Endpoint]*runner{}, parts: map[delivery.Endpoint][]*runner{}, ofApp: map[string][]*runner{}, sources: map[delivery.Endpoint]*credential.Source{}}
 	e.agentField = []string{e.agent}
 	e.rescan, e.cluster.nodes = make(chan struct{}, 1), o.Nodes
 	e.slots = [paces]int{delivery.Unproven: maxUnproven, delivery.Quick: maxQuick, delivery.Slow: maxSlow}
@@ -272,11 +273,14 @@ func (e *Engine) Wake(apps []access.ID, endpoints []delivery.Endpoint) {
 		return
 	}
 	for _, id := range endpoints {
-		if r := e.runners[id]; r != nil {
+		some := false
+		for _, r := range e.runnersOf(id) {
+			some = true
 			r.stale, r.gone = true, false // the next look tells
 			r.woken++
 			e.kick(r)
-		} else if e.mine(id) {
+		}
+		if !some && e.mine(id) {
 			e.add(id)
 		}
 	}
@@ -298,8 +302,37 @@ func (e *Engine) newEvents(r *runner) {
 
 func (e *Engine) add(id delivery.Endpoint) {
 	r := newRunner(e, id)
-	e.runners[id] = r
+	e.put(r)
 	e.kick(r)
+}
+
+// put takes a runner in.
+func (e *Engine) put(r *runner) {
+	e.runners[r.id] = r
+	if whole := r.id.Whole(); whole != r.id {
+		e.parts[whole] = append(e.parts[whole], r)
+	}
+}
+
+// remove takes a runner out.
+func (e *Engine) remove(r *runner) {
+	delete(e.runners, r.id)
+	whole := r.id.Whole()
+	if whole == r.id {
+		return
+	}
+	if e.parts[whole] = slices.DeleteFunc(e.parts[whole], func(o *runner) bool { return o == r }); len(e.parts[whole]) == 0 {
+		delete(e.parts, whole)
+	}
+}
+
+// runnersOf returns the runners of an endpoint: one, or those of its parts that are
+// here.
+func (e *Engine) runnersOf(id delivery.Endpoint) []*runner {
+	if r := e.runners[id]; r != nil {
+		return []*runner{r}
+	}
+	return slices.Clone(e.parts[id])
 }
 
 // drop forgets an endpoint's state: its lease is gone, or what the store holds
@@ -329,7 +362,7 @@ func (e *Engine) reopen(r *runner) {
 	if e.runners[r.id] != r {
 		return
 	}
-	delete(e.runners, r.id)
+	e.remove(r)
 	if e.stopping || r.gone {
 		e.release(r.lease)
 		return
@@ -337,7 +370,7 @@ func (e *Engine) reopen(r *runner) {
 	fresh := newRunner(e, r.id)
 	fresh.pace = r.pace
 	fresh.openAt = r.reopenAt
-	e.runners[r.id] = fresh
+	e.put(fresh)
 	e.kick(fresh)
 }
 
@@ -543,7 +576,7 @@ func (e *Engine) doChore(r *runner) {
 	case isGone(err):
 		r.gone = woken == r.woken // else it may have come back meanwhile
 		if fault.KindOf(err) == fault.NotFound {
-			delete(e.sources, r.id)
+			delete(e.sources, r.id.Whole())
 		}
 		e.drop(r, 0)
 	case errors.Is(err, context.Canceled):

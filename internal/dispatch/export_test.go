@@ -26,3 +26,10 @@ func (e *Engine) GiveBack() {
 		}
 	}
 }
+
+// Runners is how many endpoints, or parts of endpoints, are being seen to.
+func (e *Engine) Runners() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.runners)
+}

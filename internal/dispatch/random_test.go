@@ -69,7 +69,8 @@ func randomLife(t *testing.T, dice *rand.Rand) {
 		eps = append(eps, b.subscribe(func(e *subscription.Endpoint) {
 			e.URL = fmt.Sprintf("https://receiver%d.example/", i)
 			e.RetrySchedule = slices.Repeat([]time.Duration{20 * time.Second}, 20)
-			e.MaxInFlight = 1 + dice.IntN(30)
+			e.Parts = []int{0, 0, 2, 5}[dice.IntN(4)]
+			e.MaxInFlight = max(1, e.Parts) + dice.IntN(30)
 		}))
 	}
 	b.start()

@@ -197,6 +197,8 @@ func (r *runner) open(p delivery.Position, c *configured) {
 
 // reconfigure takes over a configuration and the replays that wait.
 func (r *runner) reconfigure(c *configured, replays []delivery.Replay) {
+	_, part, parts := r.id.Split()
+	c.share(part, parts)
 	r.conf, c.may = c, r.may
 	if r.app == "" {
 		r.app = c.endpoint.Application

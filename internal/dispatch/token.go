@@ -44,7 +44,7 @@ func (e *Engine) source(ep subscription.Endpoint, hold delivery.Hold) *credentia
 // any more. The lock is held.
 func (e *Engine) settleSource(r *runner) {
 	if r.conf.tokens == nil {
-		delete(e.sources, r.id)
+		delete(e.sources, r.id.Whole())
 	}
 }
 

@@ -137,7 +137,7 @@ func TestRooms_tableNamesOnlyRooms(t *testing.T) {
 var pure = []string{
 	"bytes", "cmp", "crypto", "crypto/ecdsa", "crypto/ed25519", "crypto/elliptic", "crypto/hmac", "crypto/rsa",
 	"crypto/sha256", "crypto/subtle", "crypto/x509", "encoding", "encoding/base32", "encoding/base64", "encoding/binary",
-	"encoding/hex", "encoding/json", "encoding/pem", "errors", "fmt", "hash", "hash/fnv", "html", "html/template", "iter", "maps", "math",
+	"encoding/hex", "encoding/json", "encoding/pem", "errors", "fmt", "hash", "hash/fnv", "crypto/md5", "html", "html/template", "iter", "maps", "math",
 	"math/big", "math/bits", "net/netip", "net/url", "regexp", "slices", "sort", "strconv", "strings", "text/template", "text/template/parse", "time",
 	"unicode", "unicode/utf16", "unicode/utf8",
 	"github.com/go-json-experiment/json", "github.com/go-json-experiment/json/jsontext",

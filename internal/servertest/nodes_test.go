@@ -58,7 +58,11 @@ func TestNodes(t *testing.T) {
 	var paths []string
 	for i := range 9 {
 		paths = append(paths, fmt.Sprintf("/%d", i))
-		subscribe(t, first, rcv.URL+paths[i], map[string]any{"maxInFlight": wire})
+		more := map[string]any{"maxInFlight": wire}
+		if i == 0 {
+			more["parts"] = 3 // perhaps one for each node
+		}
+		subscribe(t, first, rcv.URL+paths[i], more)
 	}
 	var loads []*load
 	for _, s := range nodes {

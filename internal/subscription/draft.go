@@ -25,6 +25,7 @@ const (
 	MaxTimeoutSeconds = 60
 	MaxRateLimit      = 10_000
 	MaxInFlightLimit  = 1024
+	MaxParts          = 32 // delivery.MaxParts
 	MaxDescription    = 500
 	MaxMetadata       = 20
 	MaxMetadataKey    = 40  // ours
@@ -53,6 +54,7 @@ const (
 	CodeForeignMember    = "foreign_member"
 	CodeMustBeEmpty      = "must_be_empty"
 	CodeSecretRequired   = "secret_required"
+	CodePartsFixed       = "parts_fixed"
 )
 
 // URLCheck tells whether an address may be sent to, as far as that can be told
@@ -86,6 +88,7 @@ type Draft struct {
 	Description    string
 	Metadata       map[string]string
 	OnBacklog      string
+	Parts          *int64
 	Signatures     []string
 	Discard        bool
 }
@@ -200,6 +203,17 @@ func (d Draft) Apply(cur Endpoint, creating bool, check URLCheck) (Endpoint, []f
 			e.OnBacklog == BacklogLatest && typed && e.UpdateType != EffectivePermission {
 			v.add("/onBacklog", CodeInvalidValue, "The value latest needs the updateType effective-permission, whose every update holds the full state.")
 		}
+	}
+	if parts := int(v.integer("/parts", d.Parts, MaxParts)); creating {
+		e.Parts = parts
+		if parts == 1 {
+			e.Parts = 0
+		}
+	} else if parts > 0 && parts <= MaxParts && parts != max(1, cur.Parts) {
+		v.add("/parts", CodePartsFixed, "The number of parts never changes, for the order of deliveries hangs on it; make another subscription with as many as you need, and delete this one.")
+	}
+	if e.MaxInFlight > 0 && e.MaxInFlight < e.Parts {
+		v.add("/maxInFlight", CodeOutOfRange, "Each part needs one request on the wire at least; allow as many as there are parts.")
 	}
 	if e.Asymmetric = v.signatures(d.Signatures); !e.Asymmetric {
 		e.SigningKeys = nil

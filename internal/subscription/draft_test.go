@@ -114,6 +114,9 @@ func TestDraft_Apply_checksEveryField(t *testing.T) {
 		{"the numbers too large", func(d *draft) { d.TimeoutSeconds, d.RateLimit, d.MaxInFlight = n(61), n(10_001), n(1025) },
 			"/timeoutSeconds out_of_range, /rateLimit out_of_range, /maxInFlight out_of_range"},
 
+		{"no part", func(d *draft) { d.Parts = n(0) }, "/parts out_of_range"},
+		{"a part too many", func(d *draft) { d.Parts = n(33) }, "/parts out_of_range"},
+
 		{"a description of 500 characters with line ends", func(d *draft) { d.Description = "a\r\n\t" + strings.Repeat("é", 496) }, ""},
 		{"a description of 501 characters", func(d *draft) { d.Description = strings.Repeat("é", 501) }, "/description too_long"},
 		{"a description with an escape character", func(d *draft) { d.Description = "\x1b[31m" }, "/description invalid_character"},
@@ -547,6 +550,40 @@ func TestFormatWait(t *testing.T) {
 		got := subscription.FormatWait(d)
 		if back, err := time.ParseDuration(got); got != want || err != nil || back != d {
 			t.Errorf("%s: got %s, want %s, which reads back", in, got, want)
+		}
+	}
+}
+
+// TestApply_partsNeverChange: who is told of a subject hangs on the number of parts.
+func TestApply_partsNeverChange(t *testing.T) {
+	t.Parallel()
+	n := func(n int64) *int64 { return &n }
+	for _, tt := range []struct {
+		has  int
+		asks *int64
+		ok   bool
+	}{{4, nil, true}, {4, n(4), true}, {4, n(5), false}, {4, n(1), false}, {0, nil, true}, {0, n(1), true}, {0, n(2), false}} {
+		cur := subscription.Endpoint{ID: "sub_1", URL: "https://x.example/", Parts: tt.has, Auth: subscription.Auth{Type: subscription.AuthNone}}
+		authType := "none"
+		d := subscription.Draft{URL: cur.URL, Auth: &subscription.AuthDraft{Type: &authType}, Parts: tt.asks}
+		e, faults := d.Apply(cur, false, func(string) error { return nil })
+		if e.Parts != tt.has || (len(faults) == 0) != tt.ok || !tt.ok && (faults[0].Path != "/parts" || faults[0].Code != subscription.CodePartsFixed) {
+			t.Errorf("%d parts, asked for %v: got %d, %v", tt.has, tt.asks, e.Parts, faults)
+		}
+	}
+}
+
+func TestApply_parts(t *testing.T) {
+	t.Parallel()
+	n := func(n int64) *int64 { return &n }
+	for _, tt := range []struct {
+		parts, inFlight *int64
+		want            int
+		ok              bool
+	}{{nil, nil, 0, true}, {n(1), n(1), 0, true}, {n(32), nil, 32, true}, {n(32), n(32), 32, true}, {n(4), n(3), 4, false}} {
+		e, faults := subscription.Draft{URL: "https://x.example/", Parts: tt.parts, MaxInFlight: tt.inFlight}.Apply(subscription.Endpoint{}, true, func(string) error { return nil })
+		if e.Parts != tt.want || (len(faults) == 0) != tt.ok || !tt.ok && faults[0].Path != "/maxInFlight" {
+			t.Errorf("got %d parts, %v, want %d", e.Parts, faults, tt.want)
 		}
 	}
 }

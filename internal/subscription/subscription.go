@@ -203,6 +203,7 @@ type Endpoint struct {
 	Description   string
 	Metadata      map[string]string
 	OnBacklog     OnBacklog
+	Parts         int  // in how many its subjects are shared out, each with its own cursor; 0 or 1: one. Never changes
 	Mail          Mail // mail senders
 
 	CreatedAt time.Time

@@ -128,7 +128,7 @@ func keep(n body.Node, secrets ...string) body.Node {
 func removed(out []string, patch, auth body.Node) []string {
 	list := func(n body.Node, path string, known ...string) { out = nullsBut(out, n, path, known...) }
 	list(patch, "", "name", "url", "status", "updateType", "eventTypes", memberAuthentication, "retrySchedule",
-		"timeoutSeconds", "rateLimit", "maxInFlight", "description", "metadata", "onBacklog", "signatures", "discard")
+		"timeoutSeconds", "rateLimit", "maxInFlight", "description", "metadata", "onBacklog", "parts", "signatures", "discard")
 	const at = "/" + memberAuthentication
 	list(auth, at, "authType", memberAPIKey, memberOAuth2, memberBasic, memberMTLS, "token", set("token"), "refreshToken", set("refreshToken"),
 		"refreshUrl", "clientId", "clientSecret", set("clientSecret"))
@@ -178,6 +178,7 @@ func editable(e subscription.Endpoint) body.Node {
 	num("timeoutSeconds", int64(e.Timeout/time.Second))
 	num("rateLimit", int64(e.RateLimit))
 	num("maxInFlight", int64(e.MaxInFlight))
+	num("parts", int64(e.Parts))
 	n = str(n, "description", e.Description)
 	if len(e.Metadata) > 0 {
 		m := body.OfObject()

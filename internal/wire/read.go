@@ -67,6 +67,7 @@ func ReadSubscription(o *body.Object, mode Mode) subscription.Draft {
 		Description:    o.Str("description", body.Optional),
 		Metadata:       o.Map("metadata", body.Optional),
 		OnBacklog:      text(o, "onBacklog"),
+		Parts:          o.OptInt("parts", 1, subscription.MaxParts),
 		Signatures:     o.Strings("signatures", body.Optional),
 		Discard:        o.Bool("discard", body.Optional),
 	}

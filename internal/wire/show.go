@@ -37,6 +37,7 @@ type SubscriptionBody struct {
 	TimeoutSeconds int                `json:"timeoutSeconds,omitempty"`
 	RateLimit      int                `json:"rateLimit,omitempty"`
 	MaxInFlight    int                `json:"maxInFlight,omitempty"`
+	Parts          int                `json:"parts,omitempty"` // absent: one
 	Description    string             `json:"description,omitempty"`
 	Metadata       map[string]string  `json:"metadata,omitempty"`
 	OnBacklog      string             `json:"onBacklog"`
@@ -173,6 +174,7 @@ func Subscription(e subscription.Endpoint, h delivery.Health) SubscriptionBody {
 		TimeoutSeconds: int(e.Timeout / time.Second),
 		RateLimit:      e.RateLimit,
 		MaxInFlight:    e.MaxInFlight,
+		Parts:          e.Parts,
 		Description:    e.Description,
 		Metadata:       e.Metadata,
 		OnBacklog:      string(e.OnBacklog),

@@ -178,7 +178,7 @@ func (m *mover) names(c db.Conn, query string, args ...any) (list []string, err 
 }
 
 // kept are columns that say which process has what: nobody has anything.
-var kept = map[string]any{"endpoint.owner": "", "endpoint.lease_until": int64(0)}
+var kept = map[string]any{"endpoint.owner": "", "endpoint.lease_until": int64(0), "endpoint_part.owner": "", "endpoint_part.lease_until": int64(0)}
 
 // table copies one table and returns how many rows it has, which is what the
 // target then has.

@@ -101,6 +101,7 @@ func (t *tx) DeleteApplication(app access.ID) error {
 		"DELETE FROM shown WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM filter WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM span WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
+		"DELETE FROM endpoint_part WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM loss WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM exception WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",
 		"DELETE FROM attempt WHERE ep IN (SELECT ep FROM endpoint WHERE app = ?)",

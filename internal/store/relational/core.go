@@ -416,7 +416,7 @@ func (r *reader) ep(id delivery.Endpoint) (epKey, error) {
 		}
 	}
 	var key epKey
-	if err := r.get([]any{&key.ep, &key.app}, "SELECT ep, app FROM endpoint WHERE endpoint_id = ?", string(id)); err != nil {
+	if err := r.get([]any{&key.ep, &key.app}, "SELECT ep, app FROM endpoint WHERE endpoint_id = ?", string(id.Whole())); err != nil {
 		return epKey{}, err
 	}
 	if r.small != nil {

@@ -426,6 +426,7 @@ func TestStore_keepsEveryField(t *testing.T) {
 	txn.Entries[0].Place, txn.Choices[0].Place, txn.Reverts = 1, 1, "txn_0" // as no real one is
 	requireFull(t, "transaction", reflect.ValueOf(txn))
 	requireFull(t, "consent", reflect.ValueOf(c))
+	e.Parts = 2
 	requireFull(t, "endpoint", reflect.ValueOf(e))
 	ev := someEvent(app, "con_1")
 	ev.Except = "sub_1"

@@ -40,6 +40,7 @@ type (
 		Description    string            `json:"description,omitzero"`
 		Metadata       map[string]string `json:"metadata,omitzero"`
 		OnBacklog      string            `json:"onBacklog,omitzero"`
+		Parts          int               `json:"parts,omitzero"`
 		Mail           mailForm          `json:"mail,omitzero"`
 		CreatedAt      int64             `json:"createdAt,omitzero"`
 		UpdatedAt      int64             `json:"updatedAt,omitzero"`
@@ -121,7 +122,7 @@ func encodeEndpoint(e subscription.Endpoint) ([]byte, error) {
 		},
 		Asymmetric:    e.Asymmetric,
 		RetrySchedule: e.RetrySchedule, Timeout: e.Timeout, RateLimit: e.RateLimit, MaxInFlight: e.MaxInFlight,
-		Description: e.Description, Metadata: e.Metadata, OnBacklog: string(e.OnBacklog),
+		Description: e.Description, Metadata: e.Metadata, OnBacklog: string(e.OnBacklog), Parts: e.Parts,
 		Mail: mailForm{
 			e.Mail.Host, e.Mail.Port, e.Mail.Security, e.Mail.User, e.Mail.Password.Reveal(), e.Mail.From, e.Mail.FromName, e.Mail.ReplyTo,
 		},
@@ -162,7 +163,7 @@ func decodeEndpoint(b []byte, e *subscription.Endpoint) error {
 		e.SigningSecrets = append(e.SigningSecrets, subscription.SigningSecret{Secret: secret.New(s.Secret), ExpiresAt: moment(s.ExpiresAt)})
 	}
 	e.RetrySchedule, e.Timeout, e.RateLimit, e.MaxInFlight = f.RetrySchedule, f.Timeout, f.RateLimit, f.MaxInFlight
-	e.Description, e.Metadata, e.OnBacklog = f.Description, f.Metadata, subscription.OnBacklog(f.OnBacklog)
+	e.Description, e.Metadata, e.OnBacklog, e.Parts = f.Description, f.Metadata, subscription.OnBacklog(f.OnBacklog), f.Parts
 	e.Mail = subscription.Mail{
 		Host: f.Mail.Host, Port: f.Mail.Port, Security: f.Mail.Security, User: f.Mail.User, Password: secret.New(f.Mail.Password),
 		From: f.Mail.From, FromName: f.Mail.FromName, ReplyTo: f.Mail.ReplyTo,
@@ -201,7 +202,7 @@ func (r *reader) scanEndpoint(scan func(...any) error) (subscription.Endpoint, e
 // fault.NotFound.
 func (r *reader) endpoint(id delivery.Endpoint) (subscription.Endpoint, error) {
 	e, err := r.scanEndpoint(func(dst ...any) error {
-		return r.get(dst, "SELECT "+endpointFields+fromEndpoints+" WHERE p.endpoint_id = ? AND p.deleted_at IS NULL", string(id))
+		return r.get(dst, "SELECT "+endpointFields+fromEndpoints+" WHERE p.endpoint_id = ? AND p.deleted_at IS NULL", string(id.Whole()))
 	})
 	if err != nil {
 		return subscription.Endpoint{}, err
@@ -368,6 +369,11 @@ func (t *tx) PutEndpoint(e subscription.Endpoint, shown delivery.Shown) error {
 			return err
 		}
 	}
+	if n == 0 {
+		if err := t.putParts(id.ep, e.Parts, last); err != nil {
+			return err
+		}
+	}
 	if filter != inForce {
 		// A second version at the same place replaces the first: nothing was
 		// logged under it.
@@ -394,7 +400,7 @@ func (t *tx) saveEndpoint(e subscription.Endpoint) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	t.change.endpoints = append(t.change.endpoints, delivery.Endpoint(e.ID))
+	t.change.endpoints = append(t.change.endpoints, delivery.Parts(delivery.Endpoint(e.ID), e.Parts)...)
 	return t.exec(`UPDATE endpoint SET status = ?, update_type = ?, feed = ?, url_hash = ?, version = ?, sealed = ?
 		WHERE endpoint_id = ? AND app = ? AND deleted_at IS NULL`,
 		string(e.Status), string(e.UpdateType), string(e.Feed), t.s.urlHash(app, e.URL), e.Version, sealed, string(e.ID), key)
@@ -425,8 +431,10 @@ func (t *tx) DeleteEndpoint(app access.ID, id subscription.ID, now time.Time) er
 		return err
 	}
 	t.change.endpoints = append(t.change.endpoints, e)
-	t.small.moved(key.ep)
-	_, err = t.exec("UPDATE endpoint SET deleted_at = ?, sealed = x'', url_hash = x'', hold_exchange = NULL, epoch = epoch + 1 WHERE ep = ?",
+	if err := t.breakLeases(key.ep); err != nil {
+		return err
+	}
+	_, err = t.exec("UPDATE endpoint SET deleted_at = ?, sealed = x'', url_hash = x'', hold_exchange = NULL WHERE ep = ?",
 		millis(now), key.ep)
 	if err != nil {
 		return err

@@ -24,10 +24,11 @@ func (s *Store) Active(ctx context.Context) (list []delivery.Endpoint, err error
 		list = nil
 		return r.each(func(rows db.Rows) error {
 			var id string
-			err := rows.Scan(&id)
-			list = append(list, delivery.Endpoint(id))
+			var parts int
+			err := rows.Scan(&id, &parts)
+			list = append(list, delivery.Parts(delivery.Endpoint(id), parts)...)
 			return err
-		}, "SELECT endpoint_id FROM endpoint WHERE status = ? AND deleted_at IS NULL ORDER BY ep", string(subscription.Active))
+		}, "SELECT endpoint_id, parts FROM endpoint WHERE status = ? AND deleted_at IS NULL ORDER BY ep", string(subscription.Active))
 	})
 	return list, err
 }
@@ -49,7 +50,7 @@ func (s *Store) Open(ctx context.Context, e delivery.Endpoint) (p delivery.Posit
 		if err := t.takeLease(e, &ep, &p.Lease.Epoch); err != nil {
 			return err
 		}
-		return t.countLate(ep)
+		return t.countLate(ep, e)
 	})
 	if err != nil {
 		return delivery.Position{}, err
@@ -60,15 +61,15 @@ func (s *Store) Open(ctx context.Context, e delivery.Endpoint) (p delivery.Posit
 
 // countLate lets what waits know of attempts that were recorded under a lease
 // that had passed on, so that the next one takes no number that is taken.
-func (t *tx) countLate(ep int64) error {
+func (t *tx) countLate(ep int64, e delivery.Endpoint) error {
 	var late int64
-	if err := t.get([]any{&late}, "SELECT late FROM endpoint WHERE ep = ?", ep); err != nil || late == 0 {
+	if err := standOf(ep, e).read(&t.reader, []any{&late}, "late"); err != nil || late == 0 {
 		return err
 	}
 	const made = "(SELECT COALESCE(MAX(n), 0) FROM attempt a WHERE a.ep = exception.ep AND a.seq = exception.seq)"
 	_, err := t.exec("UPDATE exception SET base = "+made+" - tries WHERE ep = ? AND state IN ('retrying', 'blocked') AND base + tries < "+made, ep)
 	if err == nil {
-		_, err = t.exec("UPDATE endpoint SET late = 0 WHERE ep = ?", ep)
+		err = standOf(ep, e).set(t, "late", 0)
 	}
 	return err
 }
@@ -77,7 +78,11 @@ func (t *tx) countLate(ep int64) error {
 func (r *reader) position(ep int64, p *delivery.Position) error {
 	p.Settled, p.Tried, p.Waiting = map[event.Seq]bool{}, map[event.Seq]int{}, map[string]int{}
 	p.Due, p.Replays = nil, nil
+	e := p.Lease.Endpoint
 	if err := r.standing(ep, &p.Cursor, &p.Breaker, &p.Hold); err != nil {
+		return err
+	}
+	if err := standOf(ep, e).read(r, []any{(*int64)(&p.Cursor)}, "cursor_seq"); err != nil {
 		return err
 	}
 	err := r.each(func(rows db.Rows) error {
@@ -111,7 +116,9 @@ func (r *reader) position(ep int64, p *delivery.Position) error {
 		var subject string
 		var n int
 		err := rows.Scan(&subject, &n)
-		p.Waiting[subject] = n
+		if e.Hears(subject) {
+			p.Waiting[subject] = n
+		}
 		return err
 	}, "SELECT subject, COUNT(*) FROM exception WHERE ep = ? AND state IN ('retrying', 'blocked') GROUP BY subject", ep)
 	if err != nil {
@@ -119,7 +126,9 @@ func (r *reader) position(ep int64, p *delivery.Position) error {
 	}
 	err = r.each(func(rows db.Rows) error {
 		x, err := scanException(rows.Scan)
-		p.Due = append(p.Due, x)
+		if e.Hears(x.Subject) {
+			p.Due = append(p.Due, x)
+		}
 		return err
 	}, "SELECT "+exceptionFields+" FROM exception WHERE ep = ? AND state = 'retrying' ORDER BY next_at, seq", ep)
 	if err != nil {
@@ -136,8 +145,8 @@ func (r *reader) standing(ep int64, cursor *event.Seq, b *delivery.Breaker, h *d
 	var exchange []byte
 	err := r.get([]any{
 		(*int64)(cursor), &b.Open, &since, &b.Failures, &b.Reason, (*string)(&h.State), &heldSince, &h.Reason, &heldNext, &exchange, &id,
-	}, `SELECT cursor_seq, breaker_open, breaker_since, failures, failure, hold_state, hold_since, hold_reason, hold_next_at, hold_exchange, endpoint_id
-		FROM endpoint WHERE ep = ?`, ep)
+	}, "SELECT "+cursorOf+`, breaker_open, breaker_since, failures, failure, hold_state, hold_since, hold_reason, hold_next_at, hold_exchange, endpoint_id
+		FROM endpoint p WHERE ep = ?`, ep)
 	if err != nil {
 		return err
 	}
@@ -188,6 +197,7 @@ func (s *Store) Replays(ctx context.Context, e delivery.Endpoint) (list []delive
 }
 
 func (r *reader) replays(ep int64, e delivery.Endpoint) (list []delivery.Replay, err error) {
+	_, part, _ := e.Split()
 	err = r.each(func(rows db.Rows) error {
 		j := delivery.Replay{Endpoint: e}
 		var seqs []byte
@@ -199,7 +209,7 @@ func (r *reader) replays(ep int64, e delivery.Endpoint) (list []delivery.Replay,
 		j.Seqs, err = decodeSeqs(seqs)
 		list = append(list, j)
 		return err
-	}, "SELECT replay_id, seqs, done, include_stale, created_at FROM replay WHERE ep = ? AND ended = 0 ORDER BY created_at, replay_id", ep)
+	}, "SELECT replay_id, seqs, done, include_stale, created_at FROM replay WHERE ep = ? AND part = ? AND ended = 0 ORDER BY created_at, replay_id", ep, part)
 	return list, err
 }
 
@@ -245,7 +255,7 @@ func matchingArgs(f subscription.Filter, e delivery.Endpoint) ([]any, error) {
 			return nil, err
 		}
 	}
-	return []any{string(types), string(feeds), string(feeds), string(e)}, nil
+	return []any{string(types), string(feeds), string(feeds), string(e.Whole())}, nil
 }
 
 // Read implements store.Engine.
@@ -297,6 +307,7 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 	// Which events match is decided here: a scan that runs over all of them
 	// anyhow is cheaper without, and what it saw serves others (logTails). Another
 	// machine does it before it sends them.
+	whole, nth, parts := e.Split()
 	query, args := readLog, []any{key.app, int64(p.Upto), int64(upto)}
 	shared := r.s.db.Shared()
 	if shared {
@@ -304,7 +315,11 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 		if err != nil {
 			return false, err
 		}
-		query, args = readMatching, append(append(args, match...), since, limit-len(p.Items))
+		query, args = readMatching, append(append(args, match...), since)
+		if parts > 1 {
+			query, args = readPartMatching, append(args, parts, nth-1)
+		}
+		args = append(args, limit-len(p.Items))
 	}
 	rows, err := r.query(query, args...)
 	if err != nil {
@@ -325,9 +340,13 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 			return false, err
 		}
 		at := tailPlace{seq: row.Seq, typ: row.Type, feed: row.feed, except: row.except}
-		if f.Matches(subscription.ID(e), event.Event{Type: row.Type, Feed: row.feed, Except: row.except}) {
+		if f.Matches(subscription.ID(whole), event.Event{Type: row.Type, Feed: row.feed, Except: row.except}) {
 			if body, err = rows.Bytes(columnBody, body); err == nil {
 				err = rows.Scan(row.into()...)
+			}
+			if err == nil && !delivery.InPart(row.Subject, nth, parts) {
+				seen = append(seen, at) // not opened for that
+				continue
 			}
 			var it delivery.Item
 			if err == nil && shared {
@@ -380,8 +399,11 @@ const (
 const (
 	readLog = "SELECT " + itemFields + " FROM event e WHERE e.app = ? AND e.seq > ? AND e.seq <= ? ORDER BY e.seq"
 	// A look-up of each data key would be a round trip.
-	readMatching = "SELECT " + itemFields + `, s.sealed_key FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
-		WHERE e.app = ? AND e.seq > ? AND e.seq <= ? AND ` + matching + " AND e.recorded_at >= ? ORDER BY e.seq LIMIT ?"
+	readMatching     = readMatches + " ORDER BY e.seq LIMIT ?"
+	readPartMatching = readMatches + ` AND (get_byte(decode(md5(e.subject), 'hex'), 0) * 256 + get_byte(decode(md5(e.subject), 'hex'), 1)) % ? = ?
+		ORDER BY e.seq LIMIT ?` // delivery.InPart
+	readMatches = "SELECT " + itemFields + `, s.sealed_key FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
+		WHERE e.app = ? AND e.seq > ? AND e.seq <= ? AND ` + matching + " AND e.recorded_at >= ?"
 )
 
 type itemRow struct {
@@ -598,7 +620,9 @@ func (t *tx) hold(batch []delivery.Progress) (map[delivery.Endpoint]holder, erro
 	}
 	names := make([]delivery.Endpoint, 0, len(batch))
 	for i := range batch {
-		names = append(names, batch[i].Lease.Endpoint)
+		if e := batch[i].Lease.Endpoint; e == e.Whole() {
+			names = append(names, e)
+		}
 	}
 	text, err := json.Marshal(unique(names))
 	if err != nil {
@@ -625,8 +649,8 @@ func (t *tx) holder(e delivery.Endpoint, held map[delivery.Endpoint]holder) (h h
 	if h.key, err = t.ep(e); err != nil {
 		return h, err
 	}
-	if t.s.db.Shared() {
-		return h, t.get(h.into(), "SELECT epoch, cursor_seq, late FROM endpoint WHERE ep = ? FOR UPDATE", h.key.ep)
+	if t.s.db.Shared() || e != e.Whole() {
+		return h, standOf(h.key.ep, e).hold(t, h.into(), "epoch, cursor_seq, late")
 	}
 	if h, ok := t.small.holders[h.key.ep]; ok {
 		return h, nil
@@ -653,7 +677,7 @@ func (t *tx) record(p *delivery.Progress, o *delivery.Outcome, held map[delivery
 	o.Fenced = h.epoch != p.Lease.Epoch
 	if o.Fenced && h.late == 0 && len(p.Attempts) > 0 {
 		t.small.moved(h.key.ep)
-		if err := t.later("UPDATE endpoint SET late = epoch WHERE ep = ?", h.key.ep); err != nil {
+		if err := standOf(h.key.ep, p.Lease.Endpoint).set(t, "late", h.epoch); err != nil {
 			return err
 		}
 	}
@@ -696,7 +720,7 @@ func (t *tx) progress(key epKey, cursor event.Seq, p *delivery.Progress, o *deli
 	if p.Cursor > cursor {
 		cursor = p.Cursor
 		t.small.moved(key.ep)
-		if err := t.later("UPDATE endpoint SET cursor_seq = ? WHERE ep = ?", int64(cursor), key.ep); err != nil {
+		if err := standOf(key.ep, p.Lease.Endpoint).set(t, "cursor_seq", int64(cursor)); err != nil {
 			return err
 		}
 	}
@@ -716,7 +740,7 @@ func (t *tx) progress(key epKey, cursor event.Seq, p *delivery.Progress, o *deli
 		}
 	}
 	if h := p.Hold; h != nil {
-		exchange, err := t.sealHold(p.Lease.Endpoint, h.Exchange)
+		exchange, err := t.sealHold(p.Lease.Endpoint.Whole(), h.Exchange)
 		if err == nil {
 			err = t.later("UPDATE endpoint SET hold_state = ?, hold_since = ?, hold_reason = ?, hold_next_at = ?, hold_exchange = ? WHERE ep = ?",
 				string(h.State), millis(h.Since), h.Reason, millis(h.NextAt), exchange, key.ep)
@@ -740,8 +764,7 @@ func (t *tx) suspend(key epKey, e delivery.Endpoint, s *delivery.Suspension, at 
 	if _, err := t.saveEndpoint(cur); err != nil {
 		return err
 	}
-	t.small.moved(key.ep)
-	if _, err := t.exec("UPDATE endpoint SET epoch = epoch + 1 WHERE ep = ?", key.ep); err != nil {
+	if err := t.breakLeases(key.ep); err != nil {
 		return err
 	}
 	return t.Publish(s.Events...)
@@ -1026,5 +1049,5 @@ func (t *tx) isPending(key epKey, e delivery.Endpoint, seq event.Seq) (bool, err
 		return false, err
 	}
 	f, err := t.filterAfter(key.ep, seq-1)
-	return err == nil && f.filter.Matches(subscription.ID(e), h), err
+	return err == nil && f.filter.Matches(subscription.ID(e.Whole()), h), err
 }

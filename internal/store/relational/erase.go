@@ -129,8 +129,7 @@ func (t *tx) Erase(app access.ID, subject string, last ...event.Event) error {
 		}
 	}
 	for _, p := range eps {
-		t.small.moved(p.key.ep)
-		if _, err := t.exec("UPDATE endpoint SET epoch = epoch + 1 WHERE ep = ?", p.key.ep); err != nil {
+		if err := t.breakLeases(p.key.ep); err != nil {
 			return err
 		}
 		t.change.endpoints = append(t.change.endpoints, p.id)

@@ -17,22 +17,28 @@ const clock = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)"
 // takeLease takes the lease of an endpoint, with a new epoch.
 func (t *tx) takeLease(e delivery.Endpoint, ep, epoch *int64) error {
 	dst := []any{ep, epoch}
+	whole, part, parts := e.Split()
+	which := []any{string(whole), parts, string(subscription.Active)}
+	table, where := "endpoint", "endpoint_id = ? AND parts = ? AND status = ? AND deleted_at IS NULL"
+	if parts > 1 {
+		table, where = "endpoint_part", "ep = (SELECT ep FROM endpoint WHERE "+where+") AND part = ?"
+		which = append(which, part)
+	}
 	var err error
 	if t.s.db.Shared() {
-		err = t.get(dst, "UPDATE endpoint SET epoch = epoch + 1, owner = ?, lease_until = "+clock+` + ?
-			WHERE endpoint_id = ? AND status = ? AND deleted_at IS NULL AND (owner = ? OR lease_until < `+clock+") RETURNING ep, epoch",
-			t.s.node, delivery.LeaseTime.Milliseconds(), string(e), string(subscription.Active), t.s.node)
+		err = t.get(dst, "UPDATE "+table+" SET epoch = epoch + 1, owner = ?, lease_until = "+clock+" + ? WHERE "+where+
+			" AND (owner = ? OR lease_until < "+clock+") RETURNING ep, epoch",
+			append(append([]any{t.s.node, delivery.LeaseTime.Milliseconds()}, which...), t.s.node)...)
 	} else {
-		err = t.get(dst, `UPDATE endpoint SET epoch = epoch + 1
-			WHERE endpoint_id = ? AND status = ? AND deleted_at IS NULL RETURNING ep, epoch`, string(e), string(subscription.Active))
+		err = t.get(dst, "UPDATE "+table+" SET epoch = epoch + 1 WHERE "+where+" RETURNING ep, epoch", which...)
 	}
 	if !isNotFound(err) {
 		t.small.moved(*ep)
 		return err
 	}
 	var active bool
-	err = t.get([]any{&active}, "SELECT EXISTS (SELECT 1 FROM endpoint WHERE endpoint_id = ? AND status = ? AND deleted_at IS NULL)",
-		string(e), string(subscription.Active))
+	err = t.get([]any{&active}, "SELECT EXISTS (SELECT 1 FROM endpoint WHERE endpoint_id = ? AND parts = ? AND status = ? AND deleted_at IS NULL)",
+		string(whole), parts, string(subscription.Active))
 	if err == nil && active {
 		return fault.New(fault.Conflict, "lease_taken", "Another node has the endpoint's lease.")
 	}
@@ -47,7 +53,12 @@ func (s *Store) Beat(ctx context.Context) (b delivery.Beat, err error) {
 	if !s.db.Shared() {
 		b = delivery.Beat{Self: s.node, Nodes: []string{s.node}, Held: map[delivery.Endpoint]int64{}}
 		err := s.read(ctx, func(r *reader) error {
-			return r.held(b.Held, "SELECT endpoint_id, epoch FROM endpoint WHERE deleted_at IS NULL AND status = ?", string(subscription.Active))
+			err := r.held(b.Held, "SELECT endpoint_id, 1, parts, epoch FROM endpoint WHERE deleted_at IS NULL AND parts = 1 AND status = ?", string(subscription.Active))
+			if err != nil {
+				return err
+			}
+			return r.held(b.Held, `SELECT p.endpoint_id, q.part, p.parts, q.epoch FROM endpoint_part q JOIN endpoint p ON p.ep = q.ep
+				WHERE p.deleted_at IS NULL AND p.status = ?`, string(subscription.Active))
 		})
 		return b, err
 	}
@@ -58,7 +69,12 @@ func (s *Store) Beat(ctx context.Context) (b delivery.Beat, err error) {
 		if err != nil {
 			return err
 		}
-		err = t.held(b.Held, "UPDATE endpoint SET lease_until = "+clock+" + ? WHERE owner = ? RETURNING endpoint_id, epoch", long.Milliseconds(), s.node)
+		err = t.held(b.Held, "UPDATE endpoint SET lease_until = "+clock+" + ? WHERE owner = ? RETURNING endpoint_id, 1, 1, epoch", long.Milliseconds(), s.node)
+		if err != nil {
+			return err
+		}
+		err = t.held(b.Held, "UPDATE endpoint_part SET lease_until = "+clock+` + ? WHERE owner = ? RETURNING (SELECT endpoint_id FROM endpoint p WHERE p.ep = endpoint_part.ep),
+			part, (SELECT parts FROM endpoint p WHERE p.ep = endpoint_part.ep), epoch`, long.Milliseconds(), s.node)
 		if err != nil {
 			return err
 		}
@@ -80,9 +96,10 @@ func (s *Store) Beat(ctx context.Context) (b delivery.Beat, err error) {
 func (r *reader) held(into map[delivery.Endpoint]int64, query string, args ...any) error {
 	return r.each(func(rows db.Rows) error {
 		var id string
+		var part, parts int
 		var epoch int64
-		err := rows.Scan(&id, &epoch)
-		into[delivery.Endpoint(id)] = epoch
+		err := rows.Scan(&id, &part, &parts, &epoch)
+		into[delivery.PartOf(delivery.Endpoint(id), part, parts)] = epoch
 		return err
 	}, query, args...)
 }
@@ -94,9 +111,13 @@ func (s *Store) Release(ctx context.Context, leases []delivery.Lease, gone bool)
 	}
 	return s.write(ctx, func(t *tx) error {
 		for _, l := range leases {
-			_, err := t.exec("UPDATE endpoint SET owner = '', lease_until = 0 WHERE endpoint_id = ? AND owner = ? AND epoch = ?",
-				string(l.Endpoint), s.node, l.Epoch)
-			if err != nil {
+			whole, part, parts := l.Endpoint.Split()
+			query, args := "UPDATE endpoint SET owner = '', lease_until = 0 WHERE endpoint_id = ?", []any{string(whole)}
+			if parts > 1 {
+				query = "UPDATE endpoint_part SET owner = '', lease_until = 0 WHERE ep = (SELECT ep FROM endpoint WHERE endpoint_id = ?) AND part = ?"
+				args = append(args, part)
+			}
+			if err := t.later(query+" AND owner = ? AND epoch = ?", append(args, s.node, l.Epoch)...); err != nil {
 				return err
 			}
 			t.change.endpoints = append(t.change.endpoints, l.Endpoint)

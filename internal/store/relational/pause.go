@@ -3,6 +3,7 @@ package relational
 import (
 	"encoding/binary"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
@@ -28,8 +29,8 @@ func (t *tx) Discard(app access.ID, id subscription.ID, now time.Time) error {
 		return err
 	}
 	// A former span at the same place is empty: nothing was logged since.
-	_, err = t.exec(`INSERT INTO span (ep, from_seq, to_seq, state, at) SELECT ep, cursor_seq + 1, NULL, ?, ? FROM endpoint WHERE ep = ?
-		AND NOT EXISTS (SELECT 1 FROM span s WHERE s.ep = endpoint.ep AND s.to_seq IS NULL)
+	_, err = t.exec(`INSERT INTO span (ep, from_seq, to_seq, state, at) SELECT ep, `+cursorOf+` + 1, NULL, ?, ? FROM endpoint p WHERE ep = ?
+		AND NOT EXISTS (SELECT 1 FROM span s WHERE s.ep = p.ep AND s.to_seq IS NULL)
 		ON CONFLICT (ep, from_seq) DO UPDATE SET to_seq = NULL, state = excluded.state, at = excluded.at`,
 		spanDiscarded, millis(now), key.ep)
 	if err != nil {
@@ -47,8 +48,8 @@ func (t *tx) cancelWaiting(key epKey, now time.Time) error {
 	}
 	paused, err := t.closeSpan(key)
 	if err == nil && paused == 0 {
-		_, err = t.exec(`INSERT INTO span (ep, from_seq, to_seq, state, at) SELECT p.ep, p.cursor_seq + 1, a.last_seq, ?, ?
-			FROM endpoint p JOIN application a ON a.app = p.app WHERE p.ep = ? AND p.cursor_seq < a.last_seq
+		_, err = t.exec(`INSERT INTO span (ep, from_seq, to_seq, state, at) SELECT p.ep, `+cursorOf+` + 1, a.last_seq, ?, ?
+			FROM endpoint p JOIN application a ON a.app = p.app WHERE p.ep = ? AND `+cursorOf+` < a.last_seq
 			ON CONFLICT (ep, from_seq) DO UPDATE SET to_seq = excluded.to_seq, state = excluded.state, at = excluded.at`,
 			spanCancelled, millis(now), key.ep)
 	}
@@ -62,18 +63,22 @@ func (t *tx) cancelWaiting(key epKey, now time.Time) error {
 func (t *tx) toLogEnd(key epKey) error {
 	t.small.moved(key.ep)
 	_, err := t.exec("UPDATE endpoint SET cursor_seq = (SELECT last_seq FROM application WHERE app = ?) WHERE ep = ?", key.app, key.ep)
+	if err == nil {
+		_, err = t.exec("UPDATE endpoint_part SET cursor_seq = (SELECT last_seq FROM application WHERE app = ?) WHERE ep = ?", key.app, key.ep)
+	}
 	return err
 }
 
 // endWaiting breaks the lease, and ends exceptions that wait and replays that
 // are not finished.
 func (t *tx) endWaiting(key epKey, state string, now time.Time) error {
-	t.small.moved(key.ep)
+	if err := t.breakLeases(key.ep); err != nil {
+		return err
+	}
 	for _, step := range []struct {
 		query string
 		args  []any
 	}{
-		{"UPDATE endpoint SET epoch = epoch + 1 WHERE ep = ?", []any{key.ep}},
 		{
 			"UPDATE exception SET state = ?, next_at = 0, ended_at = ? WHERE ep = ? AND state IN ('retrying', 'blocked')",
 			[]any{state, millis(now), key.ep},
@@ -113,8 +118,10 @@ func (t *tx) Resume(app access.ID, id subscription.ID, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	t.small.moved(key.ep)
-	_, err = t.exec("UPDATE endpoint SET epoch = epoch + 1, breaker_open = 0, breaker_since = 0, failures = 0, failure = '' WHERE ep = ?", key.ep)
+	if err := t.breakLeases(key.ep); err != nil {
+		return err
+	}
+	_, err = t.exec("UPDATE endpoint SET breaker_open = 0, breaker_since = 0, failures = 0, failure = '' WHERE ep = ?", key.ep)
 	return err
 }
 
@@ -125,8 +132,25 @@ func (t *tx) PutReplay(app access.ID, j delivery.Replay) error {
 		return err
 	}
 	t.change.endpoints = append(t.change.endpoints, j.Endpoint)
-	_, err = t.exec("INSERT INTO replay (replay_id, ep, seqs, total, done, include_stale, created_at, ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		j.ID, key.ep, encodeSeqs(j.Seqs), len(j.Seqs), j.Done, j.IncludeStale, millis(j.CreatedAt), j.Done >= len(j.Seqs))
+	parts, err := t.partsOf(key.ep)
+	if err != nil {
+		return err
+	}
+	if parts <= 1 {
+		return t.putReplay(key, j, 1)
+	}
+	shares, err := t.shareOut(key, parts, j.Seqs[min(j.Done, len(j.Seqs)):])
+	for i := 0; i < parts && err == nil; i++ {
+		share := j // each part makes its own
+		share.ID, share.Seqs, share.Done = j.ID+"/"+strconv.Itoa(i+1), shares[i], 0
+		err = t.putReplay(key, share, i+1)
+	}
+	return err
+}
+
+func (t *tx) putReplay(key epKey, j delivery.Replay, part int) error {
+	_, err := t.exec("INSERT INTO replay (replay_id, ep, part, seqs, total, done, include_stale, created_at, ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		j.ID, key.ep, part, encodeSeqs(j.Seqs), len(j.Seqs), j.Done, j.IncludeStale, millis(j.CreatedAt), j.Done >= len(j.Seqs))
 	return err
 }
 

@@ -172,7 +172,7 @@ func (r *reader) settledUpto(app int64) (upto event.Seq, err error) {
 	// One statement: a cursor passes what it makes an exception of.
 	var cursor, trouble sql.NullInt64
 	err = r.get([]any{&cursor, &trouble}, `SELECT
-		(SELECT MIN(p.cursor_seq) FROM endpoint p WHERE p.app = ? AND p.deleted_at IS NULL
+		(SELECT MIN(`+cursorOf+`) FROM endpoint p WHERE p.app = ? AND p.deleted_at IS NULL
 			AND NOT EXISTS (SELECT 1 FROM span s WHERE s.ep = p.ep AND s.to_seq IS NULL)),
 		(SELECT MIN(x.seq) FROM exception x JOIN endpoint p ON p.ep = x.ep WHERE p.app = ? AND x.state IN ('retrying', 'blocked'))`, app, app)
 	if err != nil {
@@ -252,7 +252,7 @@ func (t *tx) pruned(id access.ID, app int64, g gone, p store.Prune) (lost int, e
 		names = append(names, e)
 		return err
 	}, `SELECT endpoint_id FROM endpoint p WHERE app = ? AND deleted_at IS NULL AND (
-			EXISTS (SELECT 1 FROM span s WHERE s.ep = p.ep AND s.state = ?) OR ? <> 0 AND (p.cursor_seq < ? OR
+			EXISTS (SELECT 1 FROM span s WHERE s.ep = p.ep AND s.state = ?) OR ? <> 0 AND (`+cursorOf+` < ? OR
 			EXISTS (SELECT 1 FROM exception x WHERE x.ep = p.ep AND x.state IN ('retrying', 'blocked') AND x.seq <= ?)))
 		ORDER BY ep`+t.locking(), app, spanDiscarded, p.Losing, int64(g.upto), int64(g.upto))
 	if err != nil {
@@ -297,10 +297,16 @@ func (t *tx) lose(x *told, g gone, now time.Time) (n int, err error) {
 	}
 	t.change.endpoints = append(t.change.endpoints, x.id)
 	t.s.tails.clear()
-	t.small.moved(x.key.ep)
-	_, err = t.exec("UPDATE endpoint SET epoch = epoch + 1, cursor_seq = ? WHERE ep = ?", int64(max(x.cursor, g.upto)), x.key.ep)
-	if err != nil || n == 0 {
-		return n, err
+	if err := t.breakLeases(x.key.ep); err != nil {
+		return 0, err
+	}
+	for _, table := range []string{"endpoint", "endpoint_part"} {
+		if _, err := t.exec("UPDATE "+table+" SET cursor_seq = ? WHERE ep = ? AND cursor_seq < ?", int64(g.upto), x.key.ep, int64(g.upto)); err != nil { // #nosec G202 -- one of two
+			return 0, err
+		}
+	}
+	if n == 0 {
+		return 0, nil
 	}
 	_, err = t.exec(`INSERT INTO loss (ep, to_seq, deliveries, recorded, at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (ep, to_seq) DO UPDATE SET deliveries = loss.deliveries + excluded.deliveries, at = excluded.at`,

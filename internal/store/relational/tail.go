@@ -193,12 +193,13 @@ func (k *logTails) forget(app int64) {
 
 // readTail is readPart for what is kept of the log.
 func (r *reader) readTail(p *delivery.Page, key epKey, e delivery.Endpoint, f subscription.Filter, upto event.Seq, limit, maxBytes int) (full bool, err error) {
+	whole, nth, parts := e.Split()
 	since := r.s.tails.begin()
 	places := r.s.tails.after(key.app, p.Upto, upto, scanPage)
 	bytes := bytesOf(p)
 	for i := range places {
 		at := &places[i]
-		if f.Matches(subscription.ID(e), event.Event{Type: at.typ, Feed: at.feed, Except: at.except}) {
+		if f.Matches(subscription.ID(whole), event.Event{Type: at.typ, Feed: at.feed, Except: at.except}) {
 			if at.item == nil {
 				it, err := r.item(key.app, at.seq)
 				if err != nil {
@@ -207,7 +208,7 @@ func (r *reader) readTail(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 				at.item = &it
 				r.s.tails.open(key.app, since, *at)
 			}
-			if at.size() > 0 {
+			if at.size() > 0 && delivery.InPart(at.item.Subject, nth, parts) {
 				if len(p.Items) > 0 && bytes+at.size() > maxBytes {
 					return true, nil
 				}

@@ -46,7 +46,7 @@ type span struct {
 	pruned   int // of its deliveries, that are gone with their events
 }
 
-const toldFields = `p.ep, p.app, p.endpoint_id, p.style, p.status, p.deleted_at IS NOT NULL, p.start_seq, p.cursor_seq, p.hold_state, p.hold_reason,
+const toldFields = `p.ep, p.app, p.endpoint_id, p.style, p.status, p.deleted_at IS NOT NULL, p.start_seq, ` + cursorOf + `, p.hold_state, p.hold_reason,
 	MIN(p.start_seq + 1, COALESCE((SELECT MIN(seq) FROM attempt WHERE ep = p.ep), p.start_seq + 1),
 		COALESCE((SELECT MIN(seq) FROM exception WHERE ep = p.ep), p.start_seq + 1))`
 

@@ -139,6 +139,8 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"the health of an endpoint", health},
 		{"a long backlog is counted up to a bound", longBacklog},
 
+		{"an endpoint in parts", inParts},
+
 		{"age takes what nobody waits for", retention},
 		{"age takes nothing that an erasure waits for", retentionErasing},
 		{"age takes what a pause discarded, which stays counted", retentionPaused},
