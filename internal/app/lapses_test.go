@@ -25,6 +25,7 @@ func (w *world) sweeping() (stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.ctx)
 	s := sweep.New(w.App, slog.New(slog.DiscardHandler))
+	s.Recheck = 6 * time.Hour // what is due wakes it
 	w.store.Watch(func(c store.Change) { s.Deadline(c.Deadline) })
 	done := make(chan error)
 	go func() { done <- s.Run(ctx) }()

@@ -20,7 +20,7 @@ func (w *world) keeping(k app.Retention) *app.App {
 // TestRetain: over some short days a sweep lets go what is kept no longer.
 func TestRetain(t *testing.T) {
 	t.Parallel()
-	const day = 2 * time.Hour // a short one
+	const day, look = 2 * time.Hour, 10 * time.Minute // short days
 	for name, tt := range map[string]struct {
 		keep app.Retention
 		wait bool // an endpoint waits for all that happens from the fifth day on
@@ -28,12 +28,12 @@ func TestRetain(t *testing.T) {
 	}{
 		"everything is kept": {app.Retention{}, false, func(oldest time.Duration, left int) bool { return left > 20 && oldest > 9*day }},
 		"by age": {app.Retention{For: 3 * day}, false, func(oldest time.Duration, left int) bool {
-			return left > 0 && oldest > 2*day && oldest <= 3*day+time.Minute
+			return left > 0 && oldest > 2*day && oldest <= 3*day+look
 		}},
 		"by size":            {app.Retention{Bytes: 1}, false, func(_ time.Duration, left int) bool { return left == 0 }},
 		"below the size":     {app.Retention{Bytes: 1 << 30}, false, func(oldest time.Duration, left int) bool { return left > 20 && oldest > 9*day }},
 		"what waits is kept": {app.Retention{For: day, Bytes: 1}, true, func(oldest time.Duration, left int) bool { return left > 0 && oldest > 4*day && oldest <= 6*day }},
-		"what waits is lost": {app.Retention{For: day, Lossy: true}, true, func(oldest time.Duration, left int) bool { return left > 0 && oldest <= day+time.Minute }},
+		"what waits is lost": {app.Retention{For: day, Lossy: true}, true, func(oldest time.Duration, left int) bool { return left > 0 && oldest <= day+look }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -43,6 +43,7 @@ func TestRetain(t *testing.T) {
 				done := make(chan error)
 				a := w.keeping(tt.keep)
 				s := sweep.New(a, slog.New(slog.DiscardHandler))
+				s.Recheck = look
 				w.store.Watch(func(c store.Change) { s.Deadline(c.Deadline) })
 				go func() { done <- s.Run(ctx) }()
 				all := 0

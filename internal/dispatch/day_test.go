@@ -163,6 +163,7 @@ func (d *day) open() {
 		Log: l, Client: l, Guard: guard, Schedule: delivery.Schedule{time.Minute}, Timeout: 15 * time.Second, Version: "test", Logger: logger,
 	})
 	chores := sweep.New(d.app, logger)
+	chores.Recheck = time.Hour
 	st.Watch(func(c store.Change) {
 		eng.Wake(c.Applications, c.Endpoints)
 		chores.Deadline(c.Deadline)

@@ -436,6 +436,39 @@ func TestEngine_oneSubjectHoldsBackNobodyElse(t *testing.T) {
 	})
 }
 
+// TestEngine_manyInTroubleAtAStart: when an engine starts while the retries of many
+// subjects are due, the others are sent with them: were those tried first, they
+// would open the breaker for all.
+func TestEngine_manyInTroubleAtAStart(t *testing.T) {
+	in(t, func(t *testing.T) {
+		b := newBench(t, func(g got) answer {
+			if strings.HasPrefix(g.subject, "bad") {
+				return answer{status: 503}
+			}
+			return answer{status: 200, after: time.Millisecond}
+		})
+		e := b.subscribe(func(e *subscription.Endpoint) { e.RetrySchedule = []time.Duration{time.Minute, time.Hour, time.Hour} })
+		b.start()
+		var all []string
+		for i := range 300 { // one in ten
+			all = append(all, fmt.Sprintf("%s_%d", map[bool]string{true: "bad", false: "con"}[i%10 == 9], i))
+		}
+		b.publish(all...)
+		sleep(10 * time.Second)
+		b.wantStatuses(e, map[delivery.Status]int{delivery.Delivered: 270, delivery.Retrying: 30})
+		b.halt()
+		b.publish(subjects(500)...)
+		sleep(2 * time.Minute) // all 30 are due
+		b.start()
+		sleep(10 * time.Second)
+		b.wantStatuses(e, map[delivery.Status]int{delivery.Delivered: 770, delivery.Retrying: 30})
+		if h, err := b.store.Health(t.Context(), b.id, e.ID); err != nil || h.Breaker.Open {
+			t.Errorf("got the breaker %+v, %v, want it closed", h.Breaker, err)
+		}
+		b.close()
+	})
+}
+
 func TestEngine_exhaustedLetsTheNextGo(t *testing.T) {
 	in(t, func(t *testing.T) {
 		b := newBench(t, func(g got) answer {

@@ -99,6 +99,7 @@ type runner struct {
 	// what passes
 	readTo   event.Seq // the last place looked at
 	asked    int       // wake-ups so far
+	hasRead  bool      // since exceptions were loaded
 	caughtUp bool
 	window   window
 	touched  event.Seq          // nothing behind it was picked or made an exception
@@ -261,12 +262,18 @@ func (r *runner) chore(now time.Time) chore {
 	case r.stale:
 		return choreConfig
 	case r.hold.Held():
-	case r.due.Len() > 0 && !now.Before(r.due.next()) && r.retries.len() < loadItems:
+	case r.due.Len() > 0 && !now.Before(r.due.next()) && r.retries.len() < loadItems && !r.readsFirst():
 		return choreLoad
 	case r.canRead():
 		return choreRead
 	}
 	return noChore
+}
+
+// readsFirst tells whether the log goes before what is due: were only retries on
+// the wire, subjects in trouble would speak for all, and open the breaker.
+func (r *runner) readsFirst() bool {
+	return r.items == 0 && !r.hasRead && !r.breaker.Open && r.canRead()
 }
 
 func (r *runner) canRead() bool {
@@ -305,6 +312,7 @@ func (r *runner) backlog() bool {
 
 // takeDue takes the exceptions whose time has come, to be loaded.
 func (r *runner) takeDue(now time.Time) []event.Seq {
+	r.hasRead = false
 	var out []event.Seq
 	most := loadItems
 	if r.e.bytes >= totalBytes/2 {
@@ -332,6 +340,7 @@ func (r *runner) loaded(got []delivery.Loaded) {
 
 // read takes over a page of the log, asked for at the wake-up before.
 func (r *runner) read(p delivery.Page, asked int) {
+	r.hasRead = true
 	if p.Upto == r.readTo && len(p.Items) == 0 && asked == r.asked {
 		r.caughtUp = true
 	}
@@ -490,9 +499,14 @@ func (r *runner) canSend(now time.Time) bool {
 	return (r.canSendRetry() || r.canSendFresh()) && r.hasToken(now)
 }
 
-// canSendRetry: a part of the slots is kept for first tries.
+// canSendRetry: a part of the slots is kept for first tries. While there are any,
+// retries alone do not open the breaker: subjects that are in trouble say nothing
+// of the others, and may be told so faster than those are served.
 func (r *runner) canSendRetry() bool {
 	_, most := delivery.RetrySlots(r.inFlightLimit())
+	if r.inFlight > r.retrying || r.waitsFresh() {
+		most = min(most, delivery.BreakerFailures-1-r.breaker.Failures)
+	}
 	return r.retries.len() > 0 && r.retrying < most
 }
 

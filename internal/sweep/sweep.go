@@ -8,6 +8,7 @@
 package sweep
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -17,7 +18,7 @@ import (
 )
 
 const (
-	// recheck is the longest sleep.
+	// recheck is the longest sleep, unless Sweep.Recheck says otherwise.
 	recheck = 30 * time.Second
 	// settle is the shortest: a deadline that has come and yet changed nothing
 	// is a clock that was set back.
@@ -28,7 +29,13 @@ const (
 
 // Sweep does the chores in time. Each has a sleep of its own: one that fails or
 // has much to do does not make another one late.
-type Sweep struct{ chores []*chore }
+type Sweep struct {
+	// Recheck is the longest sleep between two looks; 0: half a minute. It is set
+	// before Run.
+	Recheck time.Duration
+
+	chores []*chore
+}
 
 // chore is one of them.
 type chore struct {
@@ -50,7 +57,7 @@ func New(a *app.App, l *slog.Logger) *Sweep {
 	)
 }
 
-func newSweep(chores ...*chore) *Sweep { return &Sweep{chores} }
+func newSweep(chores ...*chore) *Sweep { return &Sweep{chores: chores} }
 
 func newChore(do func(context.Context) (time.Time, error), fails string, l *slog.Logger) *chore {
 	return &chore{do: do, fails: fails, log: l, wake: make(chan struct{}, 1)}
@@ -74,7 +81,7 @@ func (s *Sweep) Deadline(t time.Time) {
 func (s *Sweep) Run(ctx context.Context) error {
 	var all sync.WaitGroup
 	for _, c := range s.chores {
-		all.Go(func() { c.run(ctx) })
+		all.Go(func() { c.run(ctx, cmp.Or(s.Recheck, recheck)) })
 	}
 	all.Wait()
 	return nil
@@ -104,7 +111,7 @@ func (c *chore) takeAsked() time.Time {
 	return t
 }
 
-func (c *chore) run(ctx context.Context) {
+func (c *chore) run(ctx context.Context, recheck time.Duration) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var due time.Time // when the timer fires

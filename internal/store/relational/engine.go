@@ -577,7 +577,7 @@ func (s *Store) Load(ctx context.Context, e delivery.Endpoint, seqs []event.Seq)
 // newerWaits tells whether a full state waits behind an exception of its
 // subject.
 func (r *reader) newerWaits(key epKey, x delivery.Exception) (yes bool, err error) {
-	err = r.get([]any{&yes}, `SELECT EXISTS (SELECT 1 FROM exception x JOIN event e ON e.app = ? AND e.seq = x.seq
+	err = r.get([]any{&yes}, `SELECT EXISTS (SELECT 1 FROM exception x INDEXED BY exception_lane CROSS JOIN event e ON e.app = ? AND e.seq = x.seq
 		WHERE x.ep = ? AND x.subject = ? AND x.state IN ('retrying', 'blocked') AND x.seq > ? AND e.type = ?)`,
 		key.app, key.ep, x.Subject, int64(x.Seq), string(event.PermissionsEffective))
 	return yes, err
