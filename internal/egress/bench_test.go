@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -122,4 +124,81 @@ func BenchmarkDo_besideBareTransport(b *testing.B) {
 			b.ReportMetric(v, name)
 		}
 	}
+}
+
+// BenchmarkWire sends small requests, 64 at a time, to a receiver that does no
+// more than it must: it reads up to the end of a request and answers.
+func BenchmarkWire(b *testing.B) {
+	for _, secure := range []bool{false, true} {
+		name := map[bool]string{false: "in the open", true: "TLS"}[secure]
+		b.Run(name, func(b *testing.B) { benchmarkWire(b, secure) })
+	}
+}
+
+func benchmarkWire(b *testing.B, secure bool) {
+	const end = "the end of the request"
+	a := newAuthority(b)
+	cert := a.issue(b, time.Now().Add(time.Hour))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := testClient(b, a, func(o *Options) {
+		o.Guard = testGuard(b, Policy{Allow: []string{"127.0.0.0/8"}, AllowHTTP: true})
+	})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer c.CloseIdle()
+	defer ln.Close()
+	wg.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			if secure {
+				conn = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}})
+			}
+			wg.Go(func() {
+				defer conn.Close()
+				buf, said := make([]byte, 32<<10), []byte(answer(200, `{"ok":true}`))
+				for n := 0; ; {
+					k, err := conn.Read(buf[n:])
+					if n += k; err != nil {
+						return
+					}
+					if bytes.HasSuffix(buf[:n], []byte(end)) {
+						n = 0
+						if _, err := conn.Write(said); err != nil {
+							return
+						}
+					}
+				}
+			})
+		}
+	})
+	scheme := map[bool]string{false: "http", true: "https"}[secure]
+	target := testTarget(b, scheme+"://"+ln.Addr().String()+"/hook")
+	body := append(make([]byte, 1024-len(end)), end...)
+	send := func() error {
+		_, err := c.Do(b.Context(), &Request{Target: target, Body: body, Timeout: 5 * time.Second, Header: http.Header{
+			"Content-Type": {"application/json"}, "User-Agent": {"Consentwire/1"}, "Webhook-Id": {"evt_0123456789"},
+			"Webhook-Timestamp": {"1614265330"}, "Webhook-Signature": {"v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="},
+		}})
+		return err
+	}
+	if err := send(); err != nil { // what the receiver speaks is known then
+		b.Fatal(err)
+	}
+	b.SetParallelism((inFlight + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := send(); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }

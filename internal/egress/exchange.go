@@ -181,6 +181,11 @@ func (x *exchange) calledOff() bool {
 	return off || errors.Is(x.caller.Err(), context.Canceled)
 }
 
+// over tells whether the exchange has ended, or is not to go on.
+func (x *exchange) over() bool {
+	return x.Err() != nil || x.calledOff() || !time.Now().Before(x.deadline)
+}
+
 // dials counts one more connection of the attempt; an error: it had enough.
 func (x *exchange) dials() error {
 	x.mu.Lock()

@@ -2,6 +2,7 @@ package egress
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,7 +14,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -45,9 +45,6 @@ const (
 	speaksFor, maxSpeaks = 10 * time.Minute, 4096
 	// maxInterim bounds the interim answers before the one that counts.
 	maxInterim = 5
-	// ticketWait is how long is read from a connection that has something to
-	// say before it is used: a session ticket, or its end.
-	ticketWait = time.Millisecond
 )
 
 func newWire(d *dialer) *wire {
@@ -61,14 +58,15 @@ func newWire(d *dialer) *wire {
 type wired struct {
 	origin string
 	conn   net.Conn
-	peek   func() (quiet, ended bool)
+	late   *late // conn, or what is below its TLS
 	in     *bufio.Reader
 	out    []byte // the request, kept for the next one
 	left   int64  // bytes that may still be read
 	since  time.Time
 }
 
-// Read reads from the connection, no more than may be.
+// Read reads from the connection, no more than may be. Whatever comes before
+// the request has left answers nothing, and is an error.
 func (l *wired) Read(p []byte) (int, error) {
 	if l.left <= 0 {
 		return 0, errHeaderTooLarge
@@ -77,9 +75,14 @@ func (l *wired) Read(p []byte) (int, error) {
 		p = p[:l.left]
 	}
 	n, err := l.conn.Read(p)
+	if err == nil && l.late.holding {
+		return 0, errOutOfTurn
+	}
 	l.left -= int64(n)
 	return n, err
 }
+
+var errOutOfTurn = errors.New("the receiver speaks before it is asked")
 
 var errHeaderTooLarge = errors.New("net/http: server response headers exceeded " + strconv.Itoa(MaxHeader) + " bytes; aborted")
 
@@ -132,14 +135,21 @@ func (w *wire) learn(r *Request, major int) {
 // do sends the request and reads the answer's header block; finish is to be
 // called with whether its body was read to the end.
 func (w *wire) do(x *exchange, r *Request) (*http.Response, *wired, error) {
-	l, err := w.line(x, r)
+	for l := w.pop(r.Target.origin); l != nil; l = w.pop(r.Target.origin) {
+		resp, err := l.send(x, r)
+		if err == nil {
+			return resp, l, nil
+		}
+		l.close()
+		if !l.late.holding || x.over() {
+			return nil, nil, err
+		}
+		// The connection had ended before, and nobody has the request.
+	}
+	l, err := w.dial(x, r)
 	if err != nil {
 		return nil, nil, err
 	}
-	x.mu.Lock()
-	x.conn = l.conn
-	x.mu.Unlock()
-	x.reach(phaseRequest)
 	resp, err := l.send(x, r)
 	if err != nil {
 		l.close()
@@ -148,18 +158,8 @@ func (w *wire) do(x *exchange, r *Request) (*http.Response, *wired, error) {
 	return resp, l, nil
 }
 
-// line returns a connection to the request's receiver.
-func (w *wire) line(x *exchange, r *Request) (*wired, error) {
-	for {
-		l := w.pop(r.Target.origin)
-		if l == nil {
-			break
-		}
-		if err := l.conn.SetDeadline(x.deadline); err == nil && l.usable(x.deadline) {
-			return l, nil
-		}
-		l.close()
-	}
+// dial opens a connection to the request's receiver.
+func (w *wire) dial(x *exchange, r *Request) (*wired, error) {
 	dial := w.d.secure
 	if r.Target.url.Scheme == "http" {
 		dial = w.d.plain
@@ -168,35 +168,34 @@ func (w *wire) line(x *exchange, r *Request) (*wired, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetDeadline(x.deadline); err != nil {
+	l := &wired{origin: r.Target.origin}
+	if l.conn, l.late, err = newLate(conn); err != nil {
 		conn.Close()
 		return nil, err
 	}
-	l := &wired{origin: r.Target.origin, conn: conn, peek: peeker(conn)}
 	l.in = bufio.NewReaderSize(l, 4<<10)
 	return l, nil
 }
 
-// usable tells whether nobody has ended the connection, or said anything out
-// of turn.
-func (l *wired) usable(deadline time.Time) bool {
-	quiet, ended := l.peek()
-	if quiet || ended {
-		return !ended
+// take makes the connection the exchange's.
+func (l *wired) take(x *exchange) error {
+	x.mu.Lock()
+	x.conn = l.conn
+	err := x.err
+	x.mu.Unlock()
+	if err != nil {
+		return err
 	}
-	t, ok := l.conn.(*tls.Conn)
-	if !ok {
-		return false
-	}
-	if t.SetReadDeadline(time.Now().Add(ticketWait)) != nil {
-		return false
-	}
-	var one [1]byte
-	_, err := t.Read(one[:])
-	return errors.Is(err, os.ErrDeadlineExceeded) && t.SetReadDeadline(deadline) == nil
+	return l.conn.SetDeadline(x.deadline)
 }
 
+// send writes the request and reads the answer's header block. When a kept
+// connection had ended, or the receiver spoke out of turn, there is an error and
+// the request is still held back.
 func (l *wired) send(x *exchange, r *Request) (*http.Response, error) {
+	if err := l.take(x); err != nil {
+		return nil, err
+	}
 	b := l.out[:0]
 	b = append(b, "POST "...)
 	b = append(b, r.Target.path...)
@@ -216,34 +215,49 @@ func (l *wired) send(x *exchange, r *Request) (*http.Response, error) {
 	b = append(b, "\r\n\r\n"...)
 	b = append(b, r.Body...)
 	l.out = b
-	if !x.mayWrite() {
-		return nil, context.Canceled
-	}
-	_, writeErr := l.conn.Write(b)
-	if writeErr == nil {
-		x.reach(phaseResponse)
-	} else if errors.Is(writeErr, os.ErrDeadlineExceeded) {
-		return nil, writeErr
+	if err := l.write(x, b); err != nil {
+		return nil, err
 	}
 	// What could not be written whole may have been answered all the same.
 	l.left = MaxHeader
 	for range maxInterim + 1 {
 		resp, err := http.ReadResponse(l.in, posted)
 		if err != nil {
-			if writeErr != nil {
-				return nil, writeErr
-			}
-			return nil, err
+			return nil, cmp.Or(l.late.failed, err)
 		}
 		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
 			l.left = math.MaxInt64
-			if writeErr != nil {
+			if l.late.failed != nil {
 				resp.Close = true
 			}
 			return resp, nil
 		}
 	}
 	return nil, textproto.ProtocolError("too many interim responses")
+}
+
+// write writes the request; on a kept connection the first read does.
+func (l *wired) write(x *exchange, b []byte) error {
+	if l.late.holding {
+		l.late.x = x
+		if _, ok := l.conn.(*tls.Conn); ok {
+			_, err := l.conn.Write(b)
+			return err
+		}
+		l.late.held = b // as it is, for the connection is the late one
+		return nil
+	}
+	x.reach(phaseRequest)
+	if !x.mayWrite() {
+		return context.Canceled
+	}
+	_, l.late.failed = l.conn.Write(b)
+	if l.late.failed == nil {
+		x.reach(phaseResponse)
+	} else if errors.Is(l.late.failed, os.ErrDeadlineExceeded) {
+		return l.late.failed
+	}
+	return nil
 }
 
 // finish gives a connection back, whose answer was read to the end, or closes
@@ -254,6 +268,7 @@ func (w *wire) finish(l *wired, resp *http.Response, ended bool) {
 		return
 	}
 	l.since = time.Now()
+	l.late.hold()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	list := w.idle[l.origin]
@@ -326,43 +341,6 @@ func (l *wired) close() {
 		c = t.NetConn()
 	}
 	c.Close()
-}
-
-// peeker returns what looks at a connection without reading from it.
-func peeker(c net.Conn) func() (quiet, ended bool) {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-		if s, ok := c.(*socket); ok {
-			c = s.Conn
-		}
-	}
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return func() (bool, bool) { return false, true }
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return func() (bool, bool) { return false, true }
-	}
-	var one [1]byte
-	var n int
-	var got error
-	look := func(fd uintptr) bool {
-		n, _, got = syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		return true
-	}
-	return func() (quiet, ended bool) {
-		if err := raw.Read(look); err != nil {
-			return false, true
-		}
-		switch {
-		case errors.Is(got, syscall.EAGAIN):
-			return true, false
-		case got != nil || n == 0:
-			return false, true
-		}
-		return false, false
-	}
 }
 
 // keepWired reads the body's start; ended tells that it came to its end.
