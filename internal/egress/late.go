@@ -97,9 +97,6 @@ func (l *late) Read(p []byte) (int, error) {
 			l.x.reach(phaseResponse)
 		}
 	}
-	if errors.Is(l.failed, os.ErrDeadlineExceeded) {
-		return 0, l.failed
-	}
 	// What could not be written whole may have been answered all the same.
 	return l.Conn.Read(p)
 }

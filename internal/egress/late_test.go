@@ -103,15 +103,16 @@ func TestWire_keptConnection(t *testing.T) {
 // the request.
 func TestWire_secondOfTwo(t *testing.T) {
 	t.Parallel()
-	var both sync.WaitGroup
-	both.Add(2)
-	lines := make(chan *line, 2)
+	lines, both := make(chan *line, 2), make(chan struct{})
 	r := newReceiver(t, tls.Certificate{}, func(l *line) {
 		for n := 0; l.request() != nil; n++ {
 			if n == 0 {
 				lines <- l
-				both.Done()
-				both.Wait()
+				select {
+				case <-both:
+				case <-l.gone():
+					return
+				}
 			}
 			l.say(answer(200, "ok"))
 		}
@@ -126,10 +127,19 @@ func TestWire_secondOfTwo(t *testing.T) {
 			}
 		})
 	}
+	var open [2]*line
+	for i := range open {
+		select {
+		case open[i] = <-lines:
+		case <-time.After(10 * time.Second):
+			t.Fatal("no second connection was opened")
+		}
+	}
+	close(both)
 	wg.Wait()
 	last := kept(t, c, req)
-	for range 2 {
-		if l := <-lines; l.RemoteAddr().String() == last.conn.LocalAddr().String() {
+	for _, l := range open {
+		if l.RemoteAddr().String() == last.conn.LocalAddr().String() {
 			l.Close()
 		}
 	}
@@ -157,12 +167,17 @@ func TestWire_betweenAnswers(t *testing.T) {
 			t.Parallel()
 			a := newAuthority(t)
 			idle := make(chan struct{})
+			var otherSuite atomic.Bool
 			r := newReceiver(t, a.issue(t, time.Now().Add(time.Hour)), func(l *line) {
 				var log bytes.Buffer
 				own := l.tls.Clone()
 				own.KeyLogWriter, own.SessionTicketsDisabled, own.MinVersion = &log, true, tls.VersionTLS13
 				c := tls.Server(peeked{l.raw, l.in}, own)
-				if c.Handshake() != nil || c.ConnectionState().CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
+				if c.Handshake() != nil {
+					return
+				}
+				if c.ConnectionState().CipherSuite != tls.TLS_AES_128_GCM_SHA256 {
+					otherSuite.Store(true)
 					return
 				}
 				l.Conn, l.in = c, bufio.NewReader(c)
@@ -196,7 +211,11 @@ func TestWire_betweenAnswers(t *testing.T) {
 			})
 			c := testClient(t, a)
 			req := Request{Target: testTarget(t, r.url()), Body: []byte("{}"), Timeout: 10 * time.Second}
-			if _, err := c.Do(t.Context(), &req); err != nil {
+			_, err := c.Do(t.Context(), &req)
+			if otherSuite.Load() {
+				t.Skip("the receiver did not choose AES, whose records this test can make")
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 			req.Header = map[string][]string{"X-First": {"1"}}
@@ -328,18 +347,17 @@ func TestWire_keptConnectionEnds(t *testing.T) {
 			}
 			quick(t, begin)
 
-			warm()
 			for name, x := range map[string]*exchange{
-				"called off":       {caller: t.Context(), err: context.Canceled, deadline: time.Now().Add(time.Minute)},
+				"called off":       {caller: t.Context(), err: context.Canceled, deadline: time.Now().Add(2 * time.Second)},
 				"out of time":      {caller: t.Context(), deadline: time.Now().Add(-time.Second)},
-				"may not be given": {caller: t.Context(), deadline: time.Now().Add(time.Minute), may: func() bool { return false }},
+				"may not be given": {caller: t.Context(), deadline: time.Now().Add(2 * time.Second), may: func() bool { return false }},
 			} {
 				warm()
 				before := r.requests.Load()
 				if _, _, err := c.wire.do(x, &Request{Target: target, Header: silent, Body: []byte("{}")}); err == nil {
 					t.Errorf("%s: got an answer", name)
 				}
-				warm() // on the same machine, so what was written before would be there
+				warm() // time for what was written before to arrive
 				if got := r.requests.Load() - before; got != 2 {
 					t.Errorf("%s: the receiver got %d requests, want only the two after it", name, got)
 				}
@@ -352,7 +370,7 @@ func TestWire_keptConnectionEnds(t *testing.T) {
 // at a time, and its writing ends with the deadline and with the connection.
 func TestLate(t *testing.T) {
 	t.Parallel()
-	long := bytes.Repeat([]byte("0123456789abcdef"), 1<<18) // 4 MiB, more than the buffers take
+	long := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB, more than the buffers take
 	open := func(t *testing.T) (*late, *net.TCPConn, *exchange) {
 		t.Helper()
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -373,7 +391,7 @@ func TestLate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10)
+		_ = c.(*net.TCPConn).SetWriteBuffer(64 << 10)
 		if err := l.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 			t.Fatal(err)
 		}

@@ -45,8 +45,9 @@ var rooms = map[string]string{
 	"wire":           "body fault id secret rules",
 	"store":          "fault secret rules",
 	"store/db":       "",
-	"store/sqlite":   "store/db fault",
-	"store/postgres": "store/db fault",
+	"store/sqlite":   "store/db store/schema fault",
+	"store/postgres": "store/db store/schema fault",
+	"store/schema":   "fault",
 	// The tests of several rooms use it.
 	"store/postgres/pgtest": "",
 	"store/move":            "store/db fault",

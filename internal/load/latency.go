@@ -24,15 +24,11 @@ func latency(ctx context.Context, b *Bench) ([]Row, error) {
 		return nil, err
 	}
 	defer t.stop()
-	s, err := b.startServer(ctx, "serve")
+	s, bearer, err := b.served(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	bearer, err := s.application(ctx)
-	if err != nil {
-		return nil, err
-	}
 	err = call(ctx, http.MethodPost, s.url+"/v1/subscriptions", bearer, map[string]any{
 		"name": "bench", "url": t.url(pathArrivals), "updateType": "effective-permission",
 		"eventTypes": []string{"consent.created"}, "authentication": map[string]string{"authType": "none"},

@@ -124,15 +124,11 @@ func imports(ctx context.Context, b *Bench) ([]Row, error) {
 
 // importOnce imports into a new server.
 func (b *Bench) importOnce(ctx context.Context, l importLoad) (w window, err error) {
-	s, err := b.startServer(ctx, "serve")
+	s, bearer, err := b.served(ctx)
 	if err != nil {
 		return w, err
 	}
 	defer s.stop()
-	bearer, err := s.application(ctx)
-	if err != nil {
-		return w, err
-	}
 	if err := configure(ctx, s.url, bearer, "", l.types...); err != nil {
 		return w, err
 	}
@@ -223,15 +219,11 @@ const (
 // reads measures reads of one citizen with a long history through the API: its
 // state now, and at instants of its past, one request after the other.
 func reads(ctx context.Context, b *Bench) ([]Row, error) {
-	s, err := b.startServer(ctx, "serve")
+	s, bearer, err := b.served(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	bearer, err := s.application(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if err := configure(ctx, s.url, bearer, "", receipts, effective); err != nil {
 		return nil, err
 	}
@@ -308,15 +300,11 @@ func lapses(ctx context.Context, b *Bench) ([]Row, error) {
 		return nil, err
 	}
 	defer t.stop()
-	s, err := b.startServer(ctx, "serve")
+	s, bearer, err := b.served(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	bearer, err := s.application(ctx)
-	if err != nil {
-		return nil, err
-	}
 	if err := configure(ctx, s.url, bearer, t.url(pathAccept), receipts, effective); err != nil {
 		return nil, err
 	}

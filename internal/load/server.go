@@ -130,6 +130,19 @@ func (b *Bench) startServer(ctx context.Context, command string) (*server, error
 	}
 }
 
+// served starts a server that has an application, and returns the bearer of its
+// calls.
+func (b *Bench) served(ctx context.Context) (s *server, bearer string, err error) {
+	if s, err = b.startServer(ctx, "serve"); err != nil {
+		return nil, "", err
+	}
+	if bearer, err = s.application(ctx); err != nil {
+		s.stop()
+		return nil, "", err
+	}
+	return s, bearer, nil
+}
+
 // plainEnvironment is ours without settings, which are meant for another server.
 func plainEnvironment() []string {
 	return slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "CONSENTWIRE_") })

@@ -9,11 +9,9 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
-	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -26,6 +24,7 @@ import (
 
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/store/db"
+	"github.com/consentwire/consentwire/internal/store/schema"
 )
 
 //go:embed migrations/*.sql
@@ -206,35 +205,9 @@ func (o Server) migrate(ctx context.Context) (err error) {
 			return unreachable(err)
 		}
 	}
-	return migrate(ctx, d, o.NoMigrate)
-}
-
-func migrate(ctx context.Context, d *sql.DB, not bool) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectPostgres, d, sub, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
-	}
-	is, want, err := p.GetVersions(ctx)
-	switch {
-	case err != nil:
+	return schema.Migrate(ctx, goose.DialectPostgres, d, migrations, o.NoMigrate, func(err error) error {
 		return fault.Wrap(fault.Unavailable, "store_unreadable", "The schema of the database cannot be read.", err)
-	case is > want:
-		return fault.New(fault.Unavailable, "schema_new",
-			fmt.Sprintf("The store has schema %d, made by a later version of this program, which knows up to %d.", is, want))
-	case is == want:
-		return nil
-	case not:
-		return fault.New(fault.Unavailable, "schema_old",
-			fmt.Sprintf("The store has schema %d and needs %d; run the command migrate first.", is, want))
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fault.Wrap(fault.Unavailable, "migration_failed", "The schema of the store could not be brought up to date.", err)
-	}
-	return nil
+	})
 }
 
 // Writer implements db.Database.

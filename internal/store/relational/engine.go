@@ -348,13 +348,12 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 				seen = append(seen, at) // not opened for that
 				continue
 			}
-			var it delivery.Item
 			if err == nil && shared {
-				if sealedKey, err = rows.Bytes(columnKey, sealedKey); err == nil {
-					it, err = r.openKeyed(&row, key.app, body, sealedKey)
-				}
-			} else if err == nil {
-				it, err = r.openItem(&row, key.app, body)
+				sealedKey, err = rows.Bytes(columnKey, sealedKey)
+			}
+			var it delivery.Item
+			if err == nil {
+				it, err = r.openItem(&row, key.app, body, sealedKey)
 			}
 			if err != nil {
 				return false, err
@@ -465,8 +464,9 @@ func (n fewTexts) of(text []byte) string {
 }
 
 // openItem returns an event that was read with its body opened; of one that was
-// erased there is none.
-func (r *reader) openItem(row *itemRow, app int64, body []byte) (delivery.Item, error) {
+// erased there is none. sealedKey is its subject's data key, if it was read with
+// it.
+func (r *reader) openItem(row *itemRow, app int64, body, sealedKey []byte) (delivery.Item, error) {
 	it := row.Item
 	it.RecordedAt = moment(row.recorded)
 	if len(body) == 0 {
@@ -479,34 +479,13 @@ func (r *reader) openItem(row *itemRow, app int64, body []byte) (delivery.Item, 
 			return it, nil
 		}
 	}
-	c, err := r.subjectCipher(app, it.Subject)
-	if err == nil {
-		it.Body, err = c.Open(body, bodyPlace(it.EventID))
+	var c *secret.Cipher
+	var err error
+	if sealedKey != nil {
+		c, err = r.s.cipher(app, it.Subject, sealedKey)
+	} else {
+		c, err = r.subjectCipher(app, it.Subject)
 	}
-	if err != nil {
-		return it, fmt.Errorf("open the body of %s: %w", it.EventID, err)
-	}
-	r.s.keysBySubject.Put(app, it.Subject, c)
-	r.s.seals.put(app, it.Subject, c)
-	return it, nil
-}
-
-// openKeyed is openItem for a row that was read with its subject's data key.
-func (r *reader) openKeyed(row *itemRow, app int64, body, sealedKey []byte) (delivery.Item, error) {
-	it := row.Item
-	it.RecordedAt = moment(row.recorded)
-	if len(body) == 0 {
-		return it, nil
-	}
-	c := r.s.lately(app, it.Subject)
-	if c != nil {
-		var err error
-		if it.Body, err = c.Open(body, bodyPlace(it.EventID)); err == nil {
-			r.s.seals.put(app, it.Subject, c)
-			return it, nil
-		}
-	}
-	c, err := r.s.cipher(app, it.Subject, sealedKey)
 	if err == nil {
 		it.Body, err = c.Open(body, bodyPlace(it.EventID))
 	}
@@ -536,7 +515,7 @@ func (r *reader) item(app int64, seq event.Seq) (delivery.Item, error) {
 	if err := r.get(dst, "SELECT "+itemFields+" FROM event e WHERE e.app = ? AND e.seq = ?", app, int64(seq)); err != nil {
 		return delivery.Item{}, err
 	}
-	return r.openItem(&row, app, body)
+	return r.openItem(&row, app, body, nil)
 }
 
 // Load implements store.Engine.

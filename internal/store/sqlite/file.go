@@ -9,7 +9,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/store/db"
+	"github.com/consentwire/consentwire/internal/store/schema"
 )
 
 // The files of the data folder. SQLite adds "-wal" and "-shm" to the first.
@@ -116,7 +116,7 @@ func (f File) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := migrate(ctx, db, f.NoMigrate); err != nil {
+	if err := schema.Migrate(ctx, goose.DialectSQLite3, db, migrations, f.NoMigrate, unreadable); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	if err := db.Close(); err != nil {
@@ -247,32 +247,4 @@ func openFile(ctx context.Context, dir, vfs string) (*sql.DB, error) {
 
 func unreadable(err error) error {
 	return fault.Wrap(fault.Unavailable, "store_unreadable", "The store cannot be opened in the data folder.", err)
-}
-
-func migrate(ctx context.Context, db *sql.DB, not bool) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, sub, goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
-	}
-	is, want, err := p.GetVersions(ctx)
-	switch {
-	case err != nil:
-		return unreadable(err)
-	case is > want:
-		return fault.New(fault.Unavailable, "schema_new",
-			fmt.Sprintf("The store has schema %d, made by a later version of this program, which knows up to %d.", is, want))
-	case is == want:
-		return nil
-	case not:
-		return fault.New(fault.Unavailable, "schema_old",
-			fmt.Sprintf("The store has schema %d and needs %d; run the command migrate first.", is, want))
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return fault.Wrap(fault.Unavailable, "migration_failed", "The schema of the store could not be brought up to date.", err)
-	}
-	return nil
 }
