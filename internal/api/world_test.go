@@ -30,6 +30,7 @@ import (
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
+	"github.com/consentwire/consentwire/internal/store/sqlite/sqlitetest"
 	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/internal/telemetry"
 )
@@ -135,7 +136,7 @@ func newWorld(t testing.TB) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := relational.Open(context.Background(), sqlite.File{Dir: t.TempDir()}, relational.Options{Keys: keys})
+	st, err := relational.Open(context.Background(), sqlite.File{Dir: sqlitetest.Dir(t)}, relational.Options{Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
+	"github.com/consentwire/consentwire/internal/store/sqlite/sqlitetest"
 	"github.com/consentwire/consentwire/internal/store/storetest"
 )
 
@@ -48,7 +49,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, ctx: context.Background(), dir: t.TempDir(), keys: keys}
+	w := &world{t: t, ctx: context.Background(), dir: sqlitetest.Dir(t), keys: keys}
 	w.open()
 	w.app, w.cred, w.sec = w.application("Bank")
 	return w

@@ -27,6 +27,7 @@ import (
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
+	"github.com/consentwire/consentwire/internal/store/sqlite/sqlitetest"
 	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/signature"
 )
@@ -106,7 +107,7 @@ func newBench(t *testing.T, answer func(got) answer) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, dir: t.TempDir(), keys: keys, t0: time.Now(), answer: answer, flying: map[string]int{}}
+	b := &bench{t: t, dir: sqlitetest.Dir(t), keys: keys, t0: time.Now(), answer: answer, flying: map[string]int{}}
 	b.openStore()
 	ap, _, _, err := b.app.CreateApplication(t.Context(), "Test")
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
+	"github.com/consentwire/consentwire/internal/store/sqlite/sqlitetest"
 	"github.com/consentwire/consentwire/internal/subscription"
 	"github.com/consentwire/consentwire/signature"
 )
@@ -51,7 +52,7 @@ func open(t testing.TB) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := relational.Open(ctx, sqlite.File{Dir: t.TempDir()}, relational.Options{Keys: keys})
+	st, err := relational.Open(ctx, sqlite.File{Dir: sqlitetest.Dir(t)}, relational.Options{Keys: keys})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,13 +10,14 @@ import (
 	"github.com/consentwire/consentwire/internal/store/db"
 	"github.com/consentwire/consentwire/internal/store/relational"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
+	"github.com/consentwire/consentwire/internal/store/sqlite/sqlitetest"
 	"github.com/consentwire/consentwire/internal/store/storetest"
 )
 
 // TestContract holds the embedded store to the contract of package store.
 func TestContract(t *testing.T) {
 	t.Parallel()
-	contract(t, func(t *testing.T) db.Opener { t.Helper(); return sqlite.File{Dir: t.TempDir()} })
+	contract(t, func(t *testing.T) db.Opener { t.Helper(); return sqlite.File{Dir: sqlitetest.Dir(t)} })
 }
 
 // contract holds what a database is to the contract; empty returns a new one.

@@ -19,6 +19,7 @@ import (
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/sqlite"
+	"github.com/consentwire/consentwire/internal/store/sqlite/sqlitetest"
 )
 
 // start is when every test begins.
@@ -64,7 +65,7 @@ func openFolder(ctx context.Context, f folder) (*Store, error) {
 // newStore opens a store in a folder of the test's.
 func newStore(t testing.TB) *Store {
 	t.Helper()
-	return openStore(t, folder{Dir: t.TempDir()})
+	return openStore(t, folder{Dir: sqlitetest.Dir(t)})
 }
 
 func openStore(t testing.TB, o folder) *Store {
