@@ -500,11 +500,11 @@ func (r *runner) canSend(now time.Time) bool {
 }
 
 // canSendRetry: a part of the slots is kept for first tries. While there are any,
-// retries alone do not open the breaker: subjects that are in trouble say nothing
+// or the log has more, retries alone do not open the breaker: subjects that are in trouble say nothing
 // of the others, and may be told so faster than those are served.
 func (r *runner) canSendRetry() bool {
 	_, most := delivery.RetrySlots(r.inFlightLimit())
-	if r.inFlight > r.retrying || r.waitsFresh() {
+	if r.inFlight > r.retrying || r.waitsFresh() || !r.breaker.Open && r.canRead() {
 		most = min(most, delivery.BreakerFailures-1-r.breaker.Failures)
 	}
 	return r.retries.len() > 0 && r.retrying < most
