@@ -40,7 +40,7 @@ const (
 	group = 256
 	// moment is how long a result may wait for its record where others keep the
 	// disk busy; the count above is the promise.
-	moment = 5 * time.Second
+	moment = 15 * time.Second // a sync of a disk that others keep busy takes seconds
 )
 
 // promise is what the server has acknowledged of one consent.
