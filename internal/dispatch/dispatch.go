@@ -273,14 +273,13 @@ func (e *Engine) Wake(apps []access.ID, endpoints []delivery.Endpoint) {
 		return
 	}
 	for _, id := range endpoints {
-		some := false
-		for _, r := range e.runnersOf(id) {
-			some = true
+		known := e.runnersOf(id)
+		for _, r := range known {
 			r.stale, r.gone = true, false // the next look tells
 			r.woken++
 			e.kick(r)
 		}
-		if !some && e.mine(id) {
+		if len(known) == 0 && e.mine(id) {
 			e.add(id)
 		}
 	}

@@ -27,14 +27,13 @@ const (
 	beatAgain = delivery.BeatTime / 4
 )
 
-// membership is an engine's part in the work of several nodes. All but nodes is
-// guarded by the engine's lock.
+// membership is an engine's part in the work of several nodes. All but nodes and
+// until is guarded by the engine's lock.
 type membership struct {
 	nodes Nodes // nil: there is one node, and none of this
 
 	beat   delivery.Beat
-	born   time.Time
-	until  atomic.Int64 // nanoseconds after born: until when may be sent, by our own clock, counted from when the leases were asked for
+	until  atomic.Pointer[time.Time] // until when may be sent, by our own clock, counted from when the leases were asked for; nil: there are none
 	sends  context.Context
 	cut    context.CancelFunc // ends what is on the wire
 	alarm  *time.Timer        // cuts when the leases are about to end
@@ -52,7 +51,11 @@ func (e *Engine) mine(id delivery.Endpoint) bool {
 
 // leased tells whether the leases last for a while.
 func (e *Engine) leased(now time.Time) bool {
-	return e.cluster.nodes == nil || int64(now.Sub(e.cluster.born)) < e.cluster.until.Load()
+	if e.cluster.nodes == nil {
+		return true
+	}
+	until := e.cluster.until.Load()
+	return until != nil && now.Before(*until)
 }
 
 // sending returns the context of requests, which ends with the leases.
@@ -76,7 +79,6 @@ func (e *Engine) join() {
 	e.cluster.soon = make(chan struct{}, 1)
 	e.cluster.sends, e.cluster.cut = context.WithCancel(e.wire)
 	e.cluster.opened = map[delivery.Endpoint]time.Time{}
-	e.cluster.born = time.Now()
 	e.mu.Unlock()
 	wait := e.beat()
 	go func() {
@@ -160,7 +162,7 @@ func (e *Engine) beat() (wait time.Duration) {
 		}
 	}
 	// Only now, for what was picked under a lease that is lost must not be sent.
-	e.cluster.until.Store(int64(until.Sub(e.cluster.born)))
+	e.cluster.until.Store(&until)
 	if again {
 		for _, r := range e.runners {
 			e.kick(r)

@@ -500,14 +500,18 @@ func (r *runner) canSend(now time.Time) bool {
 }
 
 // canSendRetry: a part of the slots is kept for first tries. While there are any,
-// or the log has more, retries alone do not open the breaker: subjects that are in trouble say nothing
-// of the others, and may be told so faster than those are served.
+// or the log has more, retries alone do not open the breaker: subjects that are in
+// trouble say nothing of the others, and may be told so faster than those are
+// served.
 func (r *runner) canSendRetry() bool {
+	if r.retries.len() == 0 {
+		return false
+	}
 	_, most := delivery.RetrySlots(r.inFlightLimit())
 	if r.inFlight > r.retrying || r.waitsFresh() || !r.breaker.Open && r.canRead() {
 		most = min(most, delivery.BreakerFailures-1-r.breaker.Failures)
 	}
-	return r.retries.len() > 0 && r.retrying < most
+	return r.retrying < most
 }
 
 // waitsFresh tells whether first tries wait that may be made.
