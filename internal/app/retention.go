@@ -29,9 +29,9 @@ func (a *App) Retain(ctx context.Context) (next time.Time, err error) {
 	if k.For > 0 {
 		p.Before = p.Now.Add(-k.For)
 	}
-	more, oldest, err := a.prune(ctx, p)
-	if err == nil && !more && k.Bytes > 0 && !oldest.IsZero() {
-		more, err = a.shrink(ctx, p, oldest)
+	more, err := a.prune(ctx, p)
+	if err == nil && !more && k.Bytes > 0 {
+		more, err = a.shrink(ctx, p)
 	}
 	if err != nil || !more {
 		return time.Time{}, err
@@ -41,9 +41,13 @@ func (a *App) Retain(ctx context.Context) (next time.Time, err error) {
 }
 
 // shrink lets the oldest go when the store is too large, a day's at most.
-func (a *App) shrink(ctx context.Context, p store.Prune, oldest time.Time) (more bool, err error) {
+func (a *App) shrink(ctx context.Context, p store.Prune) (more bool, err error) {
 	size, err := a.store.Size(ctx)
 	if err != nil || size <= a.retention.Bytes {
+		return false, err
+	}
+	oldest, err := a.store.Oldest(ctx, p.Losing)
+	if err != nil || oldest.IsZero() {
 		return false, err
 	}
 	// A day ends an hour late, for clocks differ.
@@ -51,15 +55,14 @@ func (a *App) shrink(ctx context.Context, p store.Prune, oldest time.Time) (more
 	if p.Before.After(p.Now) {
 		p.Before = p.Now
 	}
-	more, _, err = a.prune(ctx, p)
-	return more, err
+	return a.prune(ctx, p)
 }
 
 // prune takes one step; more tells whether there may be another.
-func (a *App) prune(ctx context.Context, p store.Prune) (more bool, oldest time.Time, err error) {
+func (a *App) prune(ctx context.Context, p store.Prune) (more bool, err error) {
 	got, err := a.store.Prune(ctx, p)
 	if err == nil && a.pruned != nil && got.Events > 0 {
 		a.pruned(got)
 	}
-	return got.More || p.WholeDays && got.Events > 0, got.Oldest, err
+	return got.More || p.WholeDays && got.Events > 0, err
 }

@@ -84,7 +84,7 @@ func TestRetain(t *testing.T) {
 // TestRetain_fails: a step that fails says so, and the next one goes on.
 func TestRetain_fails(t *testing.T) {
 	t.Parallel()
-	for _, call := range []string{"Prune", "Size"} {
+	for _, call := range []string{"Prune", "Size", "Oldest"} {
 		for _, after := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)

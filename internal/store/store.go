@@ -64,6 +64,10 @@ type Store interface {
 	//
 	// It returns after a while with More set when there is more to do.
 	Prune(ctx context.Context, p Prune) (Pruned, error)
+	// Oldest returns when the event was recorded that Prune would take first, were
+	// it told to take whatever may go, with losing also what is waited for; zero:
+	// there is none.
+	Oldest(ctx context.Context, losing bool) (time.Time, error)
 	// Size returns how many bytes the data takes: of an embedded store what its
 	// file uses, of a PostgreSQL database the log and the attempts.
 	Size(ctx context.Context) (bytes int64, err error)
@@ -92,9 +96,8 @@ type Prune struct {
 // Pruned is what Store.Prune took.
 type Pruned struct {
 	Events int
-	Lost   int       // deliveries that were waited for
-	More   bool      // there is more to take
-	Oldest time.Time // when the oldest event was recorded that would go next, were Before later; zero: none
+	Lost   int  // deliveries that were waited for
+	More   bool // there is more to take
 }
 
 // Change is what a commit touched.

@@ -186,10 +186,7 @@ func (r *reader) discarded(t *told, last event.Seq) (n int, err error) {
 	if !ok {
 		return 0, nil
 	}
-	err = r.get([]any{&n}, `SELECT COUNT(*) FROM exception x WHERE ep = ? AND state = 'discarded' AND ended_at >= ?
-		AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.ep = x.ep AND a.seq = x.seq AND a.delivered = 1 AND a.n > x.base)`,
-		t.key.ep, millis(s.at))
-	if err != nil {
+	if n, err = r.waitedFor(t, s, last); err != nil {
 		return 0, err
 	}
 	to := min(s.to, last)
@@ -201,6 +198,32 @@ func (r *reader) discarded(t *told, last event.Seq) (n int, err error) {
 	}
 	over, err := r.hearsOfSettled(t, s.from, to) // late results and replays
 	return s.pruned + n + inSpan - over, err
+}
+
+// waitedFor counts the deliveries up to a place that waited when an owner's pause
+// discarded them, and are discarded still.
+func (r *reader) waitedFor(t *told, s span, upto event.Seq) (n int, err error) {
+	err = r.get([]any{&n}, `SELECT COUNT(*) FROM exception x WHERE ep = ? AND state = 'discarded' AND ended_at >= ? AND seq <= ?
+		AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.ep = x.ep AND a.seq = x.seq AND a.delivered = 1 AND a.n > x.base)`,
+		t.key.ep, millis(s.at), int64(upto))
+	return n, err
+}
+
+// hearsOfSettled counts the events from a place to another that the endpoint is
+// told and that were delivered or are exceptions.
+func (r *reader) hearsOfSettled(x *told, from, to event.Seq) (int, error) {
+	var settled []event.Seq
+	err := r.each(func(rows db.Rows) error {
+		var seq event.Seq
+		err := rows.Scan((*int64)(&seq))
+		settled = append(settled, seq)
+		return err
+	}, `SELECT seq FROM attempt WHERE ep = ? AND seq BETWEEN ? AND ? AND delivered = 1 UNION SELECT seq FROM exception WHERE ep = ? AND seq BETWEEN ? AND ?`,
+		x.key.ep, int64(from), int64(to), x.key.ep, int64(from), int64(to))
+	if err != nil {
+		return 0, err
+	}
+	return r.hearsOf(x, settled)
 }
 
 // spanCounts remember how many events were counted in a span, for while a

@@ -20,6 +20,9 @@ const (
 	pruneMost  = 10_000
 )
 
+// dayTime is how long a day of the log is, in milliseconds.
+const dayTime = int64(24 * time.Hour / time.Millisecond)
+
 // vacuumPages is how many free pages one transaction gives back, at most.
 const vacuumPages = 64
 
@@ -36,11 +39,16 @@ func (s *Store) Prune(ctx context.Context, p store.Prune) (out store.Pruned, err
 	if out, err = s.pruneDays(ctx, p); err != nil || out.More {
 		return out, err
 	}
+	if p.WholeDays && s.db.Shared() {
+		return out, nil
+	}
 	var logs []aged
-	if !p.WholeDays || !s.db.Shared() {
-		if logs, err = s.aged(ctx); err != nil {
-			return out, err
-		}
+	err = s.read(ctx, func(r *reader) error {
+		logs, err = r.aged()
+		return err
+	})
+	if err != nil {
+		return out, err
 	}
 	for _, l := range logs {
 		for l.first.Before(p.Before) && out.Events < pruneMost {
@@ -62,9 +70,6 @@ func (s *Store) Prune(ctx context.Context, p store.Prune) (out store.Pruned, err
 		}
 	}
 	out.More = out.Events >= pruneMost
-	if out.Oldest, err = s.oldest(ctx, p); err != nil {
-		return out, err
-	}
 	return out, nil
 }
 
@@ -79,14 +84,6 @@ func (s *Store) Size(ctx context.Context) (bytes int64, err error) {
 
 // aged reads the age of every application's log that holds anything, the oldest
 // first.
-func (s *Store) aged(ctx context.Context) (list []aged, err error) {
-	err = s.read(ctx, func(r *reader) error {
-		list, err = r.aged()
-		return err
-	})
-	return list, err
-}
-
 func (r *reader) aged() (list []aged, err error) {
 	err = r.each(func(rows db.Rows) error {
 		var l aged
@@ -101,9 +98,8 @@ func (r *reader) aged() (list []aged, err error) {
 	return list, err
 }
 
-// oldest returns when the oldest event was recorded that may go before anything
-// that waits; zero: there is none.
-func (s *Store) oldest(ctx context.Context, p store.Prune) (at time.Time, err error) {
+// Oldest implements store.Store.
+func (s *Store) Oldest(ctx context.Context, losing bool) (at time.Time, err error) {
 	err = s.read(ctx, func(r *reader) error {
 		at = time.Time{}
 		list, err := r.aged()
@@ -111,13 +107,11 @@ func (s *Store) oldest(ctx context.Context, p store.Prune) (at time.Time, err er
 			return err
 		}
 		for _, l := range list {
-			if p.Losing {
-				at = l.first
-				return nil
-			}
-			upto, err := r.settledUpto(l.app)
-			if err != nil {
-				return err
+			upto := l.pruned + 1
+			if !losing {
+				if upto, err = r.settledUpto(l.app); err != nil {
+					return err
+				}
 			}
 			if upto > l.pruned {
 				at = l.first
@@ -335,10 +329,7 @@ func (t *tx) keepDiscarded(x *told, g gone) error {
 	if !ok {
 		return nil
 	}
-	var n int
-	err := t.get([]any{&n}, `SELECT COUNT(*) FROM exception x WHERE ep = ? AND state = 'discarded' AND ended_at >= ? AND seq <= ?
-		AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.ep = x.ep AND a.seq = x.seq AND a.delivered = 1 AND a.n > x.base)`,
-		x.key.ep, millis(s.at), int64(g.upto))
+	n, err := t.waitedFor(x, s, g.upto)
 	if err != nil {
 		return err
 	}
@@ -373,9 +364,7 @@ func (s *Store) pruneDays(ctx context.Context, p store.Prune) (out store.Pruned,
 	}
 	// Clocks differ, and so may the order of the log: a day is over a while after
 	// its end.
-	over := func(day int64) bool {
-		return !moment(day).Add(24 * time.Hour).Add(time.Duration(outOfTime) * time.Millisecond).After(p.Before)
-	}
+	over := func(day int64) bool { return !moment(day + dayTime + outOfTime).After(p.Before) }
 	for _, day := range days {
 		if !over(day) {
 			break
@@ -435,7 +424,7 @@ func (t *tx) pruneDay(day int64, p store.Prune) (done bool, n, lost int, err err
 	left := logs[:0]
 	for _, l := range logs {
 		err := t.get([]any{(*int64)(&l.upto), &l.last, &l.chain}, `SELECT seq, recorded_at, chain FROM event
-			WHERE app = ? AND recorded_at >= ? AND recorded_at < ? ORDER BY seq DESC LIMIT 1`, l.app, day, day+24*time.Hour.Milliseconds())
+			WHERE app = ? AND recorded_at >= ? AND recorded_at < ? ORDER BY seq DESC LIMIT 1`, l.app, day, day+dayTime)
 		if isNotFound(err) {
 			continue
 		}
@@ -486,28 +475,11 @@ func (t *tx) pruneDay(day int64, p store.Prune) (done bool, n, lost int, err err
 // of.
 func (t *tx) pruneAttempts(day int64) (done bool, err error) {
 	logs, err := t.aged()
-	if err != nil || len(logs) > 0 && logs[0].first.UnixMilli() < day+24*time.Hour.Milliseconds()+outOfTime {
+	if err != nil || len(logs) > 0 && logs[0].first.UnixMilli() < day+dayTime+outOfTime {
 		return false, err
 	}
 	if free, err := t.LockDays(); err != nil || !free {
 		return false, err
 	}
 	return true, t.DropDay("attempt", day)
-}
-
-// hearsOfSettled counts the events from a place to another that the endpoint is
-// told and that were delivered or are exceptions.
-func (r *reader) hearsOfSettled(x *told, from, to event.Seq) (int, error) {
-	var settled []event.Seq
-	err := r.each(func(rows db.Rows) error {
-		var seq event.Seq
-		err := rows.Scan((*int64)(&seq))
-		settled = append(settled, seq)
-		return err
-	}, `SELECT seq FROM attempt WHERE ep = ? AND seq BETWEEN ? AND ? AND delivered = 1 UNION SELECT seq FROM exception WHERE ep = ? AND seq BETWEEN ? AND ?`,
-		x.key.ep, int64(from), int64(to), x.key.ep, int64(from), int64(to))
-	if err != nil {
-		return 0, err
-	}
-	return r.hearsOf(x, settled)
 }

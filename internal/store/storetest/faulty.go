@@ -166,6 +166,11 @@ func (f *Faulty) Prune(ctx context.Context, p store.Prune) (store.Pruned, error)
 	return do(f, "Prune", func() (store.Pruned, error) { return f.Store.Prune(ctx, p) })
 }
 
+// Oldest implements store.Store.
+func (f *Faulty) Oldest(ctx context.Context, losing bool) (time.Time, error) {
+	return do(f, "Oldest", func() (time.Time, error) { return f.Store.Oldest(ctx, losing) })
+}
+
 // Size implements store.Store.
 func (f *Faulty) Size(ctx context.Context) (int64, error) {
 	return do(f, "Size", func() (int64, error) { return f.Store.Size(ctx) })
