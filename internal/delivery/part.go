@@ -51,19 +51,19 @@ func (e Endpoint) Whole() Endpoint {
 	return whole
 }
 
-// Hears tells whether a subject is one of the part's. A database can decide it too:
-// the first two bytes of the name's MD5 (RFC 1321), as a number, modulo the number
-// of parts.
+// Hears tells whether a subject is one of the part's.
 func (e Endpoint) Hears(subject string) bool {
 	_, part, parts := e.Split()
-	return InPart(subject, part, parts)
+	return PartFor(subject, parts) == part
 }
 
-// InPart is Hears for a part that was split.
-func InPart(subject string, part, parts int) bool {
+// PartFor returns which of an endpoint's parts, counted from 1, hears a subject. A
+// database can decide it too: by the first two bytes of the name's MD5 (RFC 1321),
+// as a number, modulo the number of parts.
+func PartFor(subject string, parts int) int {
 	if parts <= 1 {
-		return true
+		return 1
 	}
 	sum := md5.Sum([]byte(subject)) // #nosec G401 -- as above
-	return int(binary.BigEndian.Uint16(sum[:]))%parts == part-1
+	return int(binary.BigEndian.Uint16(sum[:]))%parts + 1
 }

@@ -97,8 +97,8 @@ func (o Server) Open(ctx context.Context) (_ db.Database, err error) {
 // server reads the URL.
 func (o Server) server() (*server, error) {
 	cfg, err := pgconn.ParseConfig(o.URL)
-	if err != nil { // its text may show the password
-		return nil, fault.New(fault.Unavailable, "database_url", "The address of the database cannot be read; it is postgres://user:password@host:port/name.")
+	if err != nil {
+		return nil, malformed()
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "consentwire"
@@ -155,6 +155,11 @@ func (s *server) setting(name string) (value string, err error) {
 	return value, err
 }
 
+// malformed is the error of an address. Its own text may show the password.
+func malformed() error {
+	return fault.New(fault.Unavailable, "database_url", "The address of the database cannot be read; it is postgres://user:password@host:port/name.")
+}
+
 func unreachable(err error) error {
 	return fault.Wrap(fault.Unavailable, "database_unreachable", "The database cannot be reached.", secretless(err))
 }
@@ -179,7 +184,7 @@ func Migrate(ctx context.Context, o Server) error {
 func (o Server) migrate(ctx context.Context) (err error) {
 	cfg, err := pgx.ParseConfig(o.URL)
 	if err != nil {
-		return fault.New(fault.Unavailable, "database_url", "The address of the database cannot be read; it is postgres://user:password@host:port/name.")
+		return malformed()
 	}
 	cfg.ConnectTimeout = connectTimeout
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec // nothing that a shared connection would have to remember

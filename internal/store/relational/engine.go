@@ -344,7 +344,7 @@ func (r *reader) readPart(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 			if body, err = rows.Bytes(columnBody, body); err == nil {
 				err = rows.Scan(row.into()...)
 			}
-			if err == nil && !delivery.InPart(row.Subject, nth, parts) {
+			if err == nil && delivery.PartFor(row.Subject, parts) != nth {
 				seen = append(seen, at) // not opened for that
 				continue
 			}
@@ -400,7 +400,7 @@ const (
 	// A look-up of each data key would be a round trip.
 	readMatching     = readMatches + " ORDER BY e.seq LIMIT ?"
 	readPartMatching = readMatches + ` AND (get_byte(decode(md5(e.subject), 'hex'), 0) * 256 + get_byte(decode(md5(e.subject), 'hex'), 1)) % ? = ?
-		ORDER BY e.seq LIMIT ?` // delivery.InPart
+		ORDER BY e.seq LIMIT ?` // delivery.PartFor
 	readMatches = "SELECT " + itemFields + `, s.sealed_key FROM event e JOIN subject s ON s.app = e.app AND s.subject = e.subject
 		WHERE e.app = ? AND e.seq > ? AND e.seq <= ? AND ` + matching + " AND e.recorded_at >= ?"
 )

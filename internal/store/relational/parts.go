@@ -15,35 +15,31 @@ const cursorOf = "COALESCE((SELECT MIN(q.cursor_seq) FROM endpoint_part q WHERE 
 // stand is the row that keeps the cursor and the lease of an endpoint, or of a
 // part of one.
 type stand struct {
-	row  string // the table's name, and what chooses the row
-	args []any
+	table, where string
+	args         []any // of where
 }
 
 func standOf(ep int64, e delivery.Endpoint) stand {
 	_, part, parts := e.Split()
 	if parts == 1 {
-		return stand{"endpoint WHERE ep = ?", []any{ep}}
+		return stand{"endpoint", "ep = ?", []any{ep}}
 	}
-	return stand{"endpoint_part WHERE ep = ? AND part = ?", []any{ep, part}}
+	return stand{"endpoint_part", "ep = ? AND part = ?", []any{ep, part}}
 }
 
 // read reads columns of it.
 func (s stand) read(r *reader, dst []any, columns string) error {
-	return r.get(dst, "SELECT "+columns+" FROM "+s.row, s.args...)
+	return r.get(dst, "SELECT "+columns+" FROM "+s.table+" WHERE "+s.where, s.args...)
 }
 
 // hold is read for a transaction that writes to it.
 func (s stand) hold(t *tx, dst []any, columns string) error {
-	return t.get(dst, "SELECT "+columns+" FROM "+s.row+t.locking(), s.args...)
+	return t.get(dst, "SELECT "+columns+" FROM "+s.table+" WHERE "+s.where+t.locking(), s.args...)
 }
 
 // set writes one column of it.
 func (s stand) set(t *tx, column string, value any) error {
-	table, where := "endpoint", " WHERE ep = ?"
-	if len(s.args) > 1 {
-		table, where = "endpoint_part", " WHERE ep = ? AND part = ?"
-	}
-	return t.later("UPDATE "+table+" SET "+column+" = ?"+where, append([]any{value}, s.args...)...)
+	return t.later("UPDATE "+s.table+" SET "+column+" = ? WHERE "+s.where, append([]any{value}, s.args...)...)
 }
 
 // breakLeases ends the leases of an endpoint and of its parts.
@@ -90,11 +86,8 @@ func (r *reader) shareOut(key epKey, parts int, seqs []event.Seq) ([][]event.Seq
 		var seq event.Seq
 		var subject string
 		err := rows.Scan((*int64)(&seq), &subject)
-		for part := range parts {
-			if delivery.InPart(subject, part+1, parts) {
-				out[part] = append(out[part], seq)
-			}
-		}
+		part := delivery.PartFor(subject, parts) - 1
+		out[part] = append(out[part], seq)
 		return err
 	}, "SELECT e.seq, e.subject FROM json_each(?) j CROSS JOIN event e ON e.app = ? AND e.seq = j.value ORDER BY e.seq", string(text), key.app)
 }

@@ -208,7 +208,7 @@ func (r *reader) readTail(p *delivery.Page, key epKey, e delivery.Endpoint, f su
 				at.item = &it
 				r.s.tails.open(key.app, since, *at)
 			}
-			if at.size() > 0 && delivery.InPart(at.item.Subject, nth, parts) {
+			if at.size() > 0 && delivery.PartFor(at.item.Subject, parts) == nth {
 				if len(p.Items) > 0 && bytes+at.size() > maxBytes {
 					return true, nil
 				}
