@@ -61,20 +61,9 @@ type Options struct {
 type server struct {
 	Options
 	mux      *http.ServeMux
-	tests    *limiter
-	replays  *limiter
 	document []byte // openapi.json
 	page     []byte // docs
 }
-
-// How often one endpoint may be tested and replayed to. Ours (RULES 5, API6):
-// whoever may configure an endpoint must not thereby get a tool to fire at it.
-const (
-	testBurst    = 10
-	testRefill   = 6 * time.Second
-	replayBurst  = 100
-	replayRefill = 100 * time.Millisecond
-)
 
 // New returns the face. It answers what it does not know with its own 404. It
 // panics when its table contradicts itself, which a test finds.
@@ -85,8 +74,6 @@ func New(o Options) http.Handler {
 	s := &server{
 		Options: o,
 		mux:     http.NewServeMux(),
-		tests:   newLimiter(testBurst, testRefill),
-		replays: newLimiter(replayBurst, replayRefill),
 	}
 	ops := s.operations()
 	s.document = document(ops, o.Version)

@@ -2,7 +2,6 @@ package api
 
 import (
 	"net/url"
-	"time"
 
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/body"
@@ -153,7 +152,7 @@ func (s *server) testEndpoint(st style) handler {
 		if err := c.nothing(); err != nil {
 			return reply{}, err
 		}
-		if err := s.tests.take(string(e.ID), time.Now()); err != nil {
+		if err := s.App.TakeTest(string(e.ID)); err != nil {
 			return reply{}, err
 		}
 		t, err := s.Tester.Test(c.ctx(), e)
@@ -205,7 +204,7 @@ func (s *server) replay(st style) handler {
 		if err != nil {
 			return reply{}, err
 		}
-		if err := s.replays.take(string(e.ID), time.Now()); err != nil {
+		if err := s.App.TakeReplay(string(e.ID)); err != nil {
 			return reply{}, err
 		}
 		job, err := s.App.Replay(c.ctx(), c.app, st.of, e.ID, r)

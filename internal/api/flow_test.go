@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
 )
@@ -207,8 +208,8 @@ func TestTest_answersWithTheTrial(t *testing.T) {
 		}
 		a.want(200)
 	}
-	if passed < testBurst || passed == 1000 {
-		t.Errorf("got %d tests of one endpoint answered, want %d and not many more", passed, testBurst)
+	if passed < app.TestBurst || passed == 1000 {
+		t.Errorf("got %d tests of one endpoint answered, want %d and not many more", passed, app.TestBurst)
 	}
 	if w.tester.calls != before {
 		t.Error("a refused test was sent")

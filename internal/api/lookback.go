@@ -3,7 +3,6 @@ package api
 import (
 	"encoding/json"
 	"net/http"
-	"time"
 
 	"github.com/consentwire/consentwire/internal/body"
 	"github.com/consentwire/consentwire/internal/delivery"
@@ -188,7 +187,7 @@ func (s *server) redeliver(c *call) (reply, error) {
 	if err := c.nothing(); err != nil {
 		return reply{}, err
 	}
-	if err := s.replays.take(string(before.Endpoint), time.Now()); err != nil {
+	if err := s.App.TakeReplay(string(before.Endpoint)); err != nil {
 		return reply{}, err
 	}
 	d, err := s.App.Redeliver(c.ctx(), c.app, c.id())

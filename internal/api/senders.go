@@ -1,7 +1,6 @@
 package api
 
 import (
-	"time"
 
 	"github.com/consentwire/consentwire/internal/body"
 	"github.com/consentwire/consentwire/internal/delivery"
@@ -76,7 +75,7 @@ func (s *server) testSender(c *call) (reply, error) {
 	if err := o.Err(); err != nil {
 		return reply{}, err
 	}
-	if err := s.tests.take(string(e.ID), time.Now()); err != nil {
+	if err := s.App.TakeTest(string(e.ID)); err != nil {
 		return reply{}, err
 	}
 	t, err := s.Tester.TestMail(c.ctx(), e, to)

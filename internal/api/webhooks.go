@@ -131,3 +131,60 @@ func textTypes() string {
 	}
 	return b.String()
 }
+
+// Webhook describes what an endpoint may be told of one type.
+type Webhook struct {
+	Type    event.Type
+	Summary string
+	Schema  []byte // JSON Schema of the body, with what it refers to
+	Example []byte // a body in JSON
+}
+
+// Webhooks returns what an endpoint may be told, as the document has it.
+func Webhooks() []Webhook {
+	components := byName(components())
+	var out []Webhook
+	for _, h := range webhooks() {
+		sample := ref(h.schema).sample(components)
+		if o, ok := sample.(object); ok && h.event.IsLifecycle() {
+			for i := range o {
+				if o[i].name == "event" {
+					o[i].value = h.event.SourceName()
+				}
+			}
+		}
+		schema, err := encode(whole(components[h.schema], components).node())
+		if err != nil {
+			panic(err) // texts and numbers only
+		}
+		example, err := encode(sample)
+		if err != nil {
+			panic(err)
+		}
+		out = append(out, Webhook{h.event, h.summary, schema, example})
+	}
+	return out
+}
+
+// whole returns a schema with the components in the place of references to
+// them; none refers to itself.
+func whole(s *schema, components map[string]*schema) *schema {
+	if s == nil {
+		return nil
+	}
+	if s.ref != "" {
+		return whole(components[s.ref], components)
+	}
+	out := *s
+	out.items, out.extra = whole(s.items, components), whole(s.extra, components)
+	out.props = nil
+	for _, p := range s.props {
+		p.schema = whole(p.schema, components)
+		out.props = append(out.props, p)
+	}
+	out.anyOf = nil
+	for _, a := range s.anyOf {
+		out.anyOf = append(out.anyOf, whole(a, components))
+	}
+	return &out
+}

@@ -30,6 +30,8 @@ type App struct {
 	throttle *throttle
 	running  *running
 	auditing chan struct{} // of capacity 1: held while an audit runs
+	tests    *limiter
+	replays  *limiter
 
 	retention Retention
 	pruned    func(store.Pruned) // nil: nobody is told
@@ -63,6 +65,8 @@ func New(o Options) *App {
 		throttle: newThrottle(),
 		running:  newRunning(),
 		auditing: make(chan struct{}, 1),
+		tests:    newLimiter(TestBurst, testRefill),
+		replays:  newLimiter(replayBurst, replayRefill),
 	}
 }
 

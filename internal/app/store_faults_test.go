@@ -370,6 +370,8 @@ func TestUses_areAll(t *testing.T) {
 	elsewhere := map[string]string{
 		"RotateKeys": "TestRotateKeys: its one call is Rewrap, which goes on where it stopped",
 		"Retain":     "TestRetain_fails: each of its steps stands alone",
+		"TakeTest":   "TestLimiter: it asks no store",
+		"TakeReplay": "TestLimiter: it asks no store",
 	}
 	for m := range reflect.TypeFor[*app.App]().Methods() {
 		known := slices.ContainsFunc(uses, func(u use) bool { return u.method == m.Name })

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ func dev(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (err 
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(cfg.DataDir)) }()
 	}
+	allowLoopback(&cfg)
 	l := telemetry.NewLogger(stderr, telemetry.Format(cfg.LogFormat), cfg.LogLevel)
 	take := listen
 	if !cfg.ListenSet {
@@ -63,6 +65,16 @@ func dev(ctx context.Context, cfg config.Config, stdout, stderr io.Writer) (err 
 		newSamples(n.app, brief, l, d.app).run,
 		func(ctx context.Context) { tellArrivals(ctx, requests, out) },
 	)
+}
+
+// allowLoopback lets a newcomer's own receiver and token server on this machine
+// be told, by plain http, too, unless the owner said what may be dialled.
+// Source: DOMAIN 7.10, B7 and B10.
+func allowLoopback(cfg *config.Config) {
+	if len(cfg.EgressAllow) == 0 && len(cfg.EgressAllowHosts) == 0 {
+		cfg.EgressAllow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+		cfg.EgressAllowHTTP = true
+	}
 }
 
 // listenNearby takes the address, or the same host with a port that the system

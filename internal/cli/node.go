@@ -138,7 +138,8 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 	n.sweep = sweep.New(n.app, l)
 	n.sink = sink.New(sink.Options{Store: n.store, Logger: l, PublicURL: publicURL})
 	n.portal, err = portal.New(portal.Options{
-		App: n.app, Store: n.store, Sink: n.sink, PublicURL: publicURL, Logger: l, Version: b.version,
+		App: n.app, Store: n.store, Sink: n.sink, Check: urlCheck(n.guard), Tester: n.engine, Docs: eventDocs(),
+		PublicURL: publicURL, Logger: l, Version: b.version,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the portal: %w", err)
@@ -156,6 +157,15 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 		n.sink.Forget(c.Erased...)
 	})
 	return n, nil
+}
+
+// eventDocs describes the types of events in the shape that the portal takes.
+func eventDocs() []portal.Doc {
+	var out []portal.Doc
+	for _, w := range api.Webhooks() {
+		out = append(out, portal.Doc(w))
+	}
+	return out
 }
 
 // reportPruned tells what retention took. What was lost is for somebody to hear.

@@ -218,6 +218,22 @@ type Suspension struct {
 	Events []event.Event // webhook.status_changed, logged in the same commit
 }
 
+// Pulse is an attempt at a glance.
+type Pulse struct {
+	At        time.Time
+	Duration  time.Duration
+	Delivered bool
+}
+
+// ReplayJob tells how far a replay is.
+type ReplayJob struct {
+	ID        string
+	Total     int // deliveries that it sends again
+	Done      int // of these, how many were put into their subjects' lanes
+	Ended     bool
+	CreatedAt time.Time
+}
+
 // ReplayMark feeds the next deliveries of a replay job. Of each: one that
 // already waits for a retry becomes due at the progress's At; one that waits
 // its turn is left alone; any other becomes an exception that waits its turn,

@@ -32,6 +32,8 @@ type confirmPage struct {
 	OpenUntil   moment // zero: it is not open
 }
 
+func (confirmPage) language() lang { return english } // it has its own words
+
 type confirmOption struct {
 	Name, Purpose, Party string
 	Until                moment // zero: for ever

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/mail"
 	"github.com/consentwire/consentwire/internal/permission"
@@ -114,20 +115,18 @@ func pagesWith(t *testing.T, shared *house, text string) map[string]string {
 		"nowhere":   v.get("/portal/" + url.PathEscape(text)).Body.String(),
 	}
 	e := subscription.Endpoint{
-		ID: subscription.ID(text), Style: subscription.Subscription, Name: text, URL: text, Status: subscription.Suspended, StatusReason: text,
+		ID: "sub_1", Style: subscription.Subscription, Name: text, URL: text, Status: subscription.Suspended, StatusReason: text,
 		UpdateType: subscription.UpdateType(text),
 	}
 	health := delivery.Health{Breaker: delivery.Breaker{Open: true, Since: time.Unix(0, 0), Reason: text}}
-	f := h.frame(session{app: h.owner, token: "t"}, text)
+	f := h.frame(httptest.NewRequest(http.MethodGet, "/portal/", nil), session{app: h.owner, role: access.Operator, token: "t"}, text)
 	f.Application = text
 	w := httptest.NewRecorder()
 	if err := h.render(w, 200, "overview", overviewPage{
-		frame: f, Notice: text, MoreBins: 1, MoreEndpoints: 1,
-		Bins: []binItem{{Name: "bin_1", URL: text, Script: text, Kept: text}},
-		Endpoints: []endpointItem{{
-			Kind: kind(e), Name: e.Name, ID: string(e.ID), URL: e.URL, Feed: feed(e),
-			Status: statusWords(e, health), Backlog: backlogWords(health, time.Now()), Circuit: circuitWords(health.Breaker),
-		}},
+		frame: f, Notice: text, More: 1, MoreEndpoints: 1,
+		Bins:      []binItem{{Name: "bin_1", URL: text, Script: text, Kept: text}},
+		Endpoints: []endpointItem{h.endpointItem(english, e, health, time.Now())},
+		Latest:    []deliveryItem{{ID: text, Href: "/x", Clock: text, Type: text, Subject: text, Endpoint: text, Status: says{bad, text, text}, Reason: text}},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +138,7 @@ func pagesWith(t *testing.T, shared *house, text string) map[string]string {
 	out["error"] = w.Body.String()
 	w = httptest.NewRecorder()
 	if err := h.render(w, 200, "mailbox", mailboxPage{frame: f, Later: true, Older: text, Mails: []mailItem{
-		h.mailItem(mail.Event(permission.Citizen{Application: text, ID: permission.CitizenID(text), ExternalRef: text}, mail.Message{
+		h.mailItem(english, mail.Event(permission.Citizen{Application: text, ID: permission.CitizenID(text), ExternalRef: text}, mail.Message{
 			ID: text, Template: mail.Name(text), To: text, Language: text, Subject: text, Text: text, HTML: text, ActionURL: text, ExpiresAt: time.Unix(0, 0),
 		}, time.Unix(0, 0))),
 		{Note: text},
@@ -149,8 +148,8 @@ func pagesWith(t *testing.T, shared *house, text string) map[string]string {
 	out["mailbox"] = w.Body.String()
 	w = httptest.NewRecorder()
 	ask := h.confirmPage("en")
-	ask.Title, ask.Lead, ask.Advice, ask.Application, ask.Statement, ask.PolicyText, ask.OpenUntil = text, text, text, text, text, text, at(time.Unix(0, 0))
-	ask.Options = []confirmOption{{Name: text, Purpose: text, Party: text, Until: at(time.Unix(0, 0))}}
+	ask.Title, ask.Lead, ask.Advice, ask.Application, ask.Statement, ask.PolicyText, ask.OpenUntil = text, text, text, text, text, text, english.at(time.Unix(0, 0))
+	ask.Options = []confirmOption{{Name: text, Purpose: text, Party: text, Until: english.at(time.Unix(0, 0))}}
 	h.show(w, r, 200, ask)
 	out["confirm"] = w.Body.String()
 	for name, page := range out {

@@ -17,9 +17,17 @@ import (
 
 // notices are what a page says after a write, by the value of "done".
 var notices = map[string]string{
-	"made":     "The bin is made. Send something to its address.",
-	"cleared":  "The requests are forgotten.",
-	"scripted": "From now on the bin answers as you said.",
+	"made":        "The bin is made. Send something to its address.",
+	"cleared":     "The requests are forgotten.",
+	"scripted":    "From now on the bin answers as you said.",
+	"saved":       "Saved. What is sent from now on goes by the new settings.",
+	"paused":      "Paused: updates are discarded until you set it active again.",
+	"resumed":     "Active: updates are sent from now on.",
+	"replayed":    "They are put into their lanes and sent in order.",
+	"removed":     "The endpoint is deleted; what waited for it is cancelled.",
+	"redelivered": "It is sent again.",
+	"renamed":     "The application has a new name.",
+	"revoked":     "The credential is removed, and every token that it got.",
 }
 
 // inspectorPage shows a bin live.
@@ -72,7 +80,7 @@ func (p *Portal) inspector(w http.ResponseWriter, r *http.Request, s session) er
 }
 
 func (p *Portal) showBin(w http.ResponseWriter, r *http.Request, s session, b store.Bin, status int, form scriptForm) error {
-	f, err := p.signedFrame(r.Context(), s, "Inspector")
+	f, err := p.signedFrame(r, s, "Inspector")
 	if err != nil {
 		return err
 	}
@@ -81,13 +89,13 @@ func (p *Portal) showBin(w http.ResponseWriter, r *http.Request, s session, b st
 		return err
 	}
 	page := inspectorPage{
-		frame: f, Notice: notices[r.URL.Query().Get("done")],
-		Bin: b.Name, URL: p.sink.URL(b.Name), Script: scriptWords(b.Script), Extras: extras(b.Script),
+		frame: f, Notice: f.notice(r),
+		Bin: b.Name, URL: p.sink.URL(b.Name), Script: f.Lang.scriptWords(b.Script), Extras: f.Lang.extras(b.Script),
 		Count: len(rs), Full: len(rs) >= sink.MaxRequests, Most: sink.MaxRequests,
 		Form: form, Invalid: status != http.StatusOK,
 	}
 	for _, r := range slices.Backward(rs) {
-		page.Rows = append(page.Rows, rowOf(r, f.Base, maxShown))
+		page.Rows = append(page.Rows, f.Lang.rowOf(r, f.Base, maxShown))
 	}
 	if len(rs) > 0 {
 		page.Latest = rs[len(rs)-1].ID
@@ -96,18 +104,12 @@ func (p *Portal) showBin(w http.ResponseWriter, r *http.Request, s session, b st
 }
 
 // extras tells what a script holds beyond the form.
-func extras(s store.Script) string {
-	var parts []string
-	if n := len(s.Headers); n > 0 {
-		parts = append(parts, count(n, "header", "headers"))
-	}
-	if s.Body != "" {
-		parts = append(parts, "a body of "+count(len(s.Body), "byte", "bytes"))
-	}
-	if len(parts) == 0 {
+func (l lang) extras(s store.Script) string {
+	if len(s.Headers) == 0 && s.Body == "" {
 		return ""
 	}
-	return "It also sends " + strings.Join(parts, " and ") + ", as set by the API; this form leaves them alone."
+	headers, size := l.n(len(s.Headers), "1 header", "%s headers"), l.n(len(s.Body), "1 byte", "%s bytes")
+	return l.t("It also sends %s and a body of %s, as set by the API; this form leaves them alone.", headers, size)
 }
 
 // requestPage shows one request whole.
@@ -126,11 +128,31 @@ func (p *Portal) request(w http.ResponseWriter, r *http.Request, s session) erro
 	if err != nil {
 		return err
 	}
-	f, err := p.signedFrame(r.Context(), s, "Request")
+	f, err := p.signedFrame(r, s, "Request")
 	if err != nil {
 		return err
 	}
-	return p.render(w, http.StatusOK, "request", requestPage{f, b.Name, rowOf(req, f.Base, maxWhole)})
+	return p.render(w, http.StatusOK, "request", requestPage{f, b.Name, f.Lang.rowOf(req, f.Base, maxWhole)})
+}
+
+// binsPage lists the inspector's bins.
+type binsPage struct {
+	frame
+	Notice string
+	Bins   []binItem
+	More   int
+}
+
+func (p *Portal) binList(w http.ResponseWriter, r *http.Request, s session) error {
+	f, err := p.signedFrame(r, s, "Inspector")
+	if err != nil {
+		return err
+	}
+	page := binsPage{frame: f, Notice: f.notice(r)}
+	if page.Bins, page.More, err = p.bins(r.Context(), f.Lang, s); err != nil {
+		return err
+	}
+	return p.render(w, http.StatusOK, "bins", page)
 }
 
 func (p *Portal) makeBin(w http.ResponseWriter, r *http.Request, s session) error {

@@ -41,7 +41,7 @@ type mailItem struct {
 }
 
 func (p *Portal) mailbox(w http.ResponseWriter, r *http.Request, s session) error {
-	f, err := p.signedFrame(r.Context(), s, "Mailbox")
+	f, err := p.signedFrame(r, s, "Mailbox")
 	if err != nil {
 		return err
 	}
@@ -58,24 +58,24 @@ func (p *Portal) mailbox(w http.ResponseWriter, r *http.Request, s session) erro
 	}
 	page.Later, page.Older = after != "", next
 	for _, e := range es {
-		page.Mails = append(page.Mails, p.mailItem(e))
+		page.Mails = append(page.Mails, p.mailItem(f.Lang, e))
 	}
 	return p.render(w, status, "mailbox", page)
 }
 
-func (p *Portal) mailItem(e event.Event) mailItem {
-	item := mailItem{Event: e.ID, Citizen: e.Subject, At: at(e.RecordedAt)}
+func (p *Portal) mailItem(l lang, e event.Event) mailItem {
+	item := mailItem{Event: e.ID, Citizen: e.Subject, At: l.at(e.RecordedAt)}
 	if e.Erased {
-		item.Note = "The person was erased, and the mail with them."
+		item.Note = l.t("The person was erased, and the mail with them.")
 		return item
 	}
 	m, err := mail.Parse(e.Body)
 	if err != nil {
-		item.Note = "This mail cannot be shown."
+		item.Note = l.t("This mail cannot be shown.")
 		return item
 	}
 	item.Template, item.Language, item.To, item.Subject, item.Text = string(m.Template), m.Language, m.To, m.Subject, m.Text
-	item.Action, item.Opens, item.Expires = m.ActionURL, p.opens(m.ActionURL), at(m.ExpiresAt)
+	item.Action, item.Opens, item.Expires = m.ActionURL, p.opens(m.ActionURL), l.at(m.ExpiresAt)
 	return item
 }
 

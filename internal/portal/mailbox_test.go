@@ -155,7 +155,7 @@ func TestMailbox_erased(t *testing.T) {
 	if strings.Contains(page, "Ana") || strings.Contains(page, "ana@") || strings.Contains(page, string(c)) || !strings.Contains(page, "The person was erased, and the mail with them.") {
 		t.Errorf("got %s", page)
 	}
-	if item := h.mailItem(event.Event{ID: "evt_1", Body: []byte("{}")}); item.Note != "This mail cannot be shown." {
+	if item := h.mailItem(english, event.Event{ID: "evt_1", Body: []byte("{}")}); item.Note != "This mail cannot be shown." {
 		t.Errorf("got %+v of a body that is none", item)
 	}
 }
@@ -200,8 +200,8 @@ func pageOfMail(t *testing.T, h *house, address string) string {
 	t.Helper()
 	w := httptest.NewRecorder()
 	m := mail.Message{ID: "eml_1", Template: mail.DoubleOptIn, Language: "en", Subject: "x", Text: "x", ActionURL: address}
-	item := h.mailItem(mail.Event(permission.Citizen{Application: "app_1", ID: "ctz_1"}, m, time.Unix(0, 0)))
-	if err := h.render(w, 200, "mailbox", mailboxPage{frame: h.frame(session{}, "Mailbox"), Mails: []mailItem{item}}); err != nil {
+	item := h.mailItem(english, mail.Event(permission.Citizen{Application: "app_1", ID: "ctz_1"}, m, time.Unix(0, 0)))
+	if err := h.render(w, 200, "mailbox", mailboxPage{frame: h.frame(httptest.NewRequest("GET", "/portal/mailbox", nil), session{}, "Mailbox"), Mails: []mailItem{item}}); err != nil {
 		t.Fatal(err)
 	}
 	return w.Body.String()

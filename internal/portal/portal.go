@@ -8,19 +8,24 @@
 package portal
 
 import (
+	"context"
 	"embed"
 	"html/template"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/app"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/sink"
 	"github.com/consentwire/consentwire/internal/store"
+	"github.com/consentwire/consentwire/internal/subscription"
 )
 
 // Prefix is the path that everything of the portal is below.
@@ -36,11 +41,28 @@ const maxForm = 64 << 10
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
+// Tester sends a webhook.test to an endpoint at once. The error is for what
+// kept it from trying; what the receiver made of it is in the trial.
+type Tester interface {
+	Test(ctx context.Context, e subscription.Endpoint) (delivery.Trial, error)
+}
+
+// Doc describes a type of event.
+type Doc struct {
+	Type    event.Type
+	Summary string
+	Schema  []byte // JSON Schema of its body
+	Example []byte // a body in JSON
+}
+
 // Options configure a Portal.
 type Options struct {
 	App       *app.App
 	Store     store.Reader
 	Sink      *sink.Sink
+	Check     subscription.URLCheck
+	Tester    Tester
+	Docs      []Doc         // every type of event, in the order in which they are shown
 	PublicURL func() string // how the world reaches us
 	Logger    *slog.Logger  // nil: none
 	Version   string
@@ -51,11 +73,14 @@ type Portal struct {
 	app       *app.App
 	store     store.Reader
 	sink      *sink.Sink
+	check     subscription.URLCheck
+	tester    Tester
+	docs      []Doc
 	publicURL func() string
 	log       *slog.Logger
 	version   string
 
-	pages    map[string]*template.Template
+	pages    map[lang]map[string]*template.Template
 	assets   assets
 	sessions *sessions
 	origin   *http.CrossOriginProtection
@@ -65,7 +90,7 @@ type Portal struct {
 // New returns the portal. It fails when a page does not parse.
 func New(o Options) (*Portal, error) {
 	p := &Portal{
-		app: o.App, store: o.Store, sink: o.Sink, publicURL: o.PublicURL, log: o.Logger, version: o.Version,
+		app: o.App, store: o.Store, sink: o.Sink, check: o.Check, tester: o.Tester, docs: o.Docs, publicURL: o.PublicURL, log: o.Logger, version: o.Version,
 		sessions: newSessions(), origin: http.NewCrossOriginProtection(), mux: http.NewServeMux(),
 	}
 	if p.log == nil {
@@ -82,49 +107,33 @@ func New(o Options) (*Portal, error) {
 	return p, nil
 }
 
-// parse reads every page with the frame around it.
-func parse(tree fs.FS) (map[string]*template.Template, error) {
-	pages := map[string]*template.Template{}
-	for _, name := range []string{"sign-in", "link-spent", "overview", "inspector", "request", "mailbox", "error"} {
-		t, err := template.New("frame.html").Option("missingkey=error").
-			ParseFS(tree, "templates/frame.html", "templates/parts.html", "templates/"+name+".html")
-		if err != nil {
-			return nil, err
-		}
-		pages[name] = t
-	}
-	t, err := template.New("confirm.html").Option("missingkey=error").ParseFS(tree, "templates/confirm.html")
+// parse reads every page with the frame around it, in every language.
+func parse(tree fs.FS) (map[lang]map[string]*template.Template, error) {
+	names, err := fs.Glob(tree, "templates/*.html")
 	if err != nil {
 		return nil, err
 	}
-	pages["confirm"] = t // which has a frame of its own
-	return pages, nil
-}
-
-func (p *Portal) routes() {
-	p.mux.HandleFunc("GET /portal/assets/{name}", p.assets.serve)
-	p.mux.HandleFunc("GET /portal/sign-in", p.open(p.signIn))
-	p.mux.HandleFunc("GET /portal/sign-in/{code}", p.open(p.useLink))
-	p.mux.HandleFunc("POST /portal/sign-out", p.signed(p.signOut))
-
-	p.mux.HandleFunc("GET /portal/{$}", p.signed(p.overview))
-	p.mux.HandleFunc("GET /portal/mailbox", p.signed(p.mailbox))
-	p.mux.HandleFunc("POST /portal/inspector", p.signed(p.makeBin))
-	p.mux.HandleFunc("GET /portal/inspector/{bin}", p.signed(p.inspector))
-	p.mux.HandleFunc("GET /portal/inspector/{bin}/stream", p.signed(p.stream))
-	p.mux.HandleFunc("GET /portal/inspector/{bin}/requests/{request}", p.signed(p.request))
-	p.mux.HandleFunc("POST /portal/inspector/{bin}/script", p.signed(p.script))
-	p.mux.HandleFunc("POST /portal/inspector/{bin}/clear", p.signed(p.clear))
-
-	p.mux.HandleFunc("GET "+app.ConfirmPath+"{token}", p.confirm)
-	p.mux.HandleFunc("POST "+app.ConfirmPath+"{token}", p.answer)
-	p.mux.HandleFunc(app.ConfirmPath, func(w http.ResponseWriter, r *http.Request) {
-		p.unasked(w, r, fault.New(fault.NotFound, "not_found", "There is no such page."))
-	})
-
-	p.mux.HandleFunc("/portal/", p.signed(func(http.ResponseWriter, *http.Request, session) error {
-		return fault.New(fault.NotFound, "not_found", "There is no such page.")
-	}))
+	all := map[lang]map[string]*template.Template{}
+	for _, l := range languages() {
+		pages := map[string]*template.Template{}
+		for _, file := range names {
+			name := strings.TrimSuffix(path.Base(file), ".html")
+			with := []string{"templates/frame.html", "templates/parts.html", file}
+			switch name {
+			case "frame", "parts":
+				continue
+			case "confirm": // which has a frame of its own
+				with = []string{file}
+			}
+			t, err := template.New(path.Base(with[0])).Option("missingkey=error").Funcs(l.funcs()).ParseFS(tree, with...)
+			if err != nil {
+				return nil, err
+			}
+			pages[name] = t
+		}
+		all[l] = pages
+	}
+	return all, nil
 }
 
 // ServeHTTP answers below Prefix and app.ConfirmPath.
@@ -179,21 +188,28 @@ func (p *Portal) open(h func(http.ResponseWriter, *http.Request) error) http.Han
 	}
 }
 
-// signed serves a page that needs a session. A visitor without one is sent to
-// the page that tells how to sign in. A write must come from one of our pages:
-// by its origin and by the session's token.
-func (p *Portal) signed(h handler) http.HandlerFunc {
+// signed serves a page that needs a session with the scope. A visitor without
+// one is sent to the page that tells how to sign in. A write must come from one
+// of our pages: by its origin and by the session's token.
+func (p *Portal) signed(scope access.Scope, h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		s, ok := p.sessions.find(p.cookie(r))
 		if !ok {
 			p.unknown(w, r)
 			return
 		}
-		if err := p.ours(w, r, s); err != nil {
-			p.fail(w, r, s, err)
+		err := p.ours(w, r, s)
+		if err == nil && scope != anyone && !s.role.May(scope) {
+			err = fault.New(fault.Forbidden, "role", "Your role does not allow this. Ask an operator for another.")
+		}
+		if err == nil && s.app == "" && scope != anyone && scope != access.Administer {
+			http.Redirect(w, r, p.base()+"/applications", http.StatusSeeOther)
 			return
 		}
-		if err := h(w, r, s); err != nil {
+		if err == nil {
+			err = h(w, r, s)
+		}
+		if err != nil {
 			p.fail(w, r, s, err)
 		}
 	}
@@ -213,18 +229,25 @@ func (p *Portal) ours(w http.ResponseWriter, r *http.Request, s session) error {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
 	}
-	refused := fault.New(fault.Forbidden, "foreign_form", "This form was not sent from a page of your session; nothing was changed. Go back, reload the page and try again.")
 	if !p.sameSite(r) {
-		return refused
+		return foreignForm()
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
-		return fault.Wrap(fault.Invalid, "malformed_form", "The form could not be read.", err)
+		return malformedForm(err)
 	}
 	if !s.forms(r.PostForm.Get("token")) {
-		return refused
+		return foreignForm()
 	}
 	return nil
+}
+
+func foreignForm() error {
+	return fault.New(fault.Forbidden, "foreign_form", "This form was not sent from a page of your session; nothing was changed. Go back, reload the page and try again.")
+}
+
+func malformedForm(err error) error {
+	return fault.Wrap(fault.Invalid, "malformed_form", "The form could not be read.", err)
 }
 
 // sameSite tells whether a write may come from a page of ours, by what the

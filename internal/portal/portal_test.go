@@ -539,7 +539,7 @@ func TestOverview(t *testing.T) {
 	status, page := get()
 	for _, want := range []string{
 		"CRM active", "https://crm.example/hook", ">Active<", "Nothing waits", ">Closed<", "Paused by its owner: updates are discarded.",
-		">Interceptor<", ">payment consents<", `class="num"><div>1</div>`, h.bin, "Answers 200", h.public + "/inspect/" + h.bin,
+		">Interceptor<", "payment consents", `class="num"><div>1</div>`, h.bin, "Answers 200", h.public + "/inspect/" + h.bin,
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("full: the page does not say %q", want)
@@ -704,7 +704,7 @@ func TestPortal_belowAFolder(t *testing.T) {
 }
 
 // body reads an answer whole.
-func body(t *testing.T, r *http.Response) string {
+func bodyOf(t *testing.T, r *http.Response) string {
 	t.Helper()
 	b, err := io.ReadAll(r.Body)
 	if err != nil {

@@ -55,7 +55,7 @@ var verdicts = map[sink.Signature]string{sink.Valid: "Valid", sink.Invalid: "Inv
 
 // rowOf shows a request, at most so many bytes of its body. base is the path
 // of the portal.
-func rowOf(r sink.Request, base string, most int) row {
+func (l lang) rowOf(r sink.Request, base string, most int) row {
 	path := strings.TrimPrefix(r.Path, sink.Prefix+r.Bin)
 	if path == "" {
 		path = "/"
@@ -64,10 +64,10 @@ func rowOf(r sink.Request, base string, most int) row {
 		path += "?" + r.Query
 	}
 	out := row{
-		ID: r.ID, Href: base + "/inspector/" + r.Bin + "/requests/" + r.ID, At: r.At.UTC().Format("15:04:05.000"), ISO: event.Format(r.At), Date: at(r.At).Text,
+		ID: r.ID, Href: base + "/inspector/" + r.Bin + "/requests/" + r.ID, At: r.At.UTC().Format("15:04:05.000"), ISO: event.Format(r.At), Date: l.at(r.At).Text,
 		Method: r.Method, Path: path, Event: eventName(r.Body),
 		Subject: r.Header(delivery.HeaderSubject), Sequence: r.Header(delivery.HeaderSequence), Attempt: r.Header(delivery.HeaderAttempt),
-		Replay: r.Header(delivery.HeaderReplay) == "true", Verdict: string(r.Signature), Signature: verdicts[r.Signature], Answer: r.Status,
+		Replay: r.Header(delivery.HeaderReplay) == "true", Verdict: string(r.Signature), Signature: l.t(verdicts[r.Signature]), Answer: r.Status,
 		Headers: []header{},
 	}
 	for _, h := range r.Headers {
@@ -77,11 +77,11 @@ func rowOf(r sink.Request, base string, most int) row {
 	out.Body, cut = pretty(r.Body, most)
 	switch {
 	case r.Size == 0:
-		out.Note = "The request had no body."
+		out.Note = l.t("The request had no body.")
 	case r.Truncated:
-		out.Note = "Only a part of the request was kept; its body was read to " + count(r.Size, "byte", "bytes") + "."
+		out.Note = l.t("Only a part of the request was kept; its body was read to %s bytes.", l.number(r.Size))
 	case cut:
-		out.Note = "The beginning of " + count(r.Size, "byte", "bytes") + "."
+		out.Note = l.t("The beginning of %s bytes.", l.number(r.Size))
 	}
 	return out
 }

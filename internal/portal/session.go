@@ -36,13 +36,18 @@ const (
 
 // session is a visitor who has signed in.
 type session struct {
-	key     [32]byte // of the table: the SHA-256 of the cookie
-	app     access.ID
+	key     [32]byte  // of the table: the SHA-256 of the cookie
+	app     access.ID // whose pages are shown; empty: an operator has chosen none
+	role    access.Role
+	user    string // who it is, for the page
 	token   string // in every form
 	began   time.Time
 	seen    time.Time
 	streams int
 }
+
+// signed tells whether there is a visitor.
+func (s session) signed() bool { return s.role != "" }
 
 // alive tells whether the session still counts at now. At the instant of its
 // end it does not.
@@ -118,7 +123,7 @@ func (ss *sessions) use(code string) (cookie string, ok bool) {
 		delete(ss.table, oldest.key)
 	}
 	cookie = rand.Text() + rand.Text()
-	s := &session{key: sha256.Sum256([]byte(cookie)), app: l.app, token: rand.Text(), began: now, seen: now}
+	s := &session{key: sha256.Sum256([]byte(cookie)), app: l.app, role: access.Operator, token: rand.Text(), began: now, seen: now}
 	ss.table[s.key] = s
 	return cookie, true
 }
@@ -150,6 +155,15 @@ func (ss *sessions) lives(k [32]byte) bool {
 	defer ss.mu.Unlock()
 	s, ok := ss.table[k]
 	return ok && s.alive(time.Now())
+}
+
+// show makes an application the one whose pages the session shows.
+func (ss *sessions) show(k [32]byte, app access.ID) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if s, ok := ss.table[k]; ok {
+		s.app = app
+	}
 }
 
 // end revokes a session. Idempotent.
@@ -207,7 +221,7 @@ func (p *Portal) signIn(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
 		return nil
 	}
-	return p.render(w, http.StatusOK, "sign-in", signInPage{p.frame(session{}, "Sign in")})
+	return p.render(w, http.StatusOK, "sign-in", signInPage{p.frame(r, session{}, "Sign in")})
 }
 
 type signInPage struct{ frame }
@@ -231,7 +245,7 @@ func (p *Portal) useLink(w http.ResponseWriter, r *http.Request) error {
 	case signed: // the same link once more
 		http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
 	default:
-		return p.render(w, http.StatusGone, "link-spent", signInPage{p.frame(session{}, "This link is used up")})
+		return p.render(w, http.StatusGone, "link-spent", signInPage{p.frame(r, session{}, "This link is used up")})
 	}
 	return nil
 }

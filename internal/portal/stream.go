@@ -61,7 +61,7 @@ func (p *Portal) stream(w http.ResponseWriter, r *http.Request, s session) error
 		}
 		if len(rs) > 0 {
 			after = rs[len(rs)-1].ID
-			if out.send(func(w io.Writer) error { return writeRows(w, rs) }) != nil {
+			if out.send(func(w io.Writer) error { return writeRows(w, langOf(r), rs) }) != nil {
 				return nil
 			}
 		}
@@ -93,9 +93,9 @@ func (p *Portal) stream(w http.ResponseWriter, r *http.Request, s session) error
 	}
 }
 
-func writeRows(w io.Writer, rs []sink.Request) error {
+func writeRows(w io.Writer, l lang, rs []sink.Request) error {
 	for _, r := range rs {
-		if err := rowOf(r, "", maxShown).writeTo(w); err != nil {
+		if err := l.rowOf(r, "", maxShown).writeTo(w); err != nil {
 			return err
 		}
 	}

@@ -157,7 +157,7 @@ func TestStream_ends(t *testing.T) {
 	for range maxStreams {
 		open = append(open, v.watch(t, server, t.Context(), "", ""))
 	}
-	if p := v.watch(t, server, t.Context(), "", ""); p.r.StatusCode != http.StatusTooManyRequests || !strings.Contains(body(t, p.r), "close one") {
+	if p := v.watch(t, server, t.Context(), "", ""); p.r.StatusCode != http.StatusTooManyRequests || !strings.Contains(bodyOf(t, p.r), "close one") {
 		t.Errorf("one too many: got %d, want 429", p.r.StatusCode)
 	}
 	h.sink.Close() // the server stops

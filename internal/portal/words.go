@@ -1,13 +1,11 @@
 package portal
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/delivery"
-	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
@@ -16,13 +14,6 @@ import (
 type moment struct {
 	Text string // "24 Nov 2026, 20:28:31 UTC"
 	ISO  string // as on the wire; empty: there is no time
-}
-
-func at(t time.Time) moment {
-	if t.IsZero() {
-		return moment{}
-	}
-	return moment{t.UTC().Format("2 Jan 2006, 15:04:05 UTC"), event.Format(t)}
 }
 
 // tone is how a word is coloured; the word alone says the same.
@@ -44,87 +35,109 @@ type says struct {
 }
 
 // statusWords tells what the owner, or we, made of an endpoint.
-func statusWords(e subscription.Endpoint, h delivery.Health) says {
+func (l lang) statusWords(e subscription.Endpoint, h delivery.Health) says {
 	switch e.Status {
 	case subscription.Paused:
-		d := "Paused by its owner: updates are discarded."
+		d := l.t("Paused by its owner: updates are discarded.")
 		if h.Discarded > 0 {
-			d = fmt.Sprintf("Paused by its owner: %s discarded since then.", count(h.Discarded, "update", "updates"))
+			d = l.n(h.Discarded, "Paused by its owner: 1 update discarded since then.", "Paused by its owner: %s updates discarded since then.")
 		}
-		return says{quiet, "Paused", d}
+		return says{quiet, l.t("Paused"), d}
 	case subscription.Suspended:
-		return says{bad, "Suspended", sentence("Suspended by us: updates wait until it is set active.", e.StatusReason)}
+		return says{bad, l.t("Suspended"), l.reason(l.t("Suspended by us: updates wait until it is set active."), e.StatusReason)}
 	}
 	if h.Hold.Held() {
-		word := says{warn, "Held", "No access token: we try again by ourselves, and nothing is lost."}
+		word := says{warn, l.t("Held"), l.t("No access token: we try again by ourselves, and nothing is lost.")}
 		if h.Hold.State == delivery.NeedsReauthorisation {
-			word = says{bad, "Held", "No access token: its credentials must be renewed, and nothing is lost meanwhile."}
+			word = says{bad, l.t("Held"), l.t("No access token: its credentials must be renewed, and nothing is lost meanwhile.")}
 		}
-		word.Detail = sentence(word.Detail, h.Hold.Reason)
+		word.Detail = l.reason(word.Detail, h.Hold.Reason)
 		return word
 	}
-	return says{good, "Active", ""}
+	return says{good, l.t("Active"), ""}
 }
 
 // backlogWords tells what waits for an endpoint.
-func backlogWords(h delivery.Health, now time.Time) says {
+func (l lang) backlogWords(h delivery.Health, now time.Time) says {
 	switch {
 	case h.Backlog == 0:
-		return says{good, "Nothing waits", ""}
+		return says{good, l.t("Nothing waits"), ""}
 	case h.AtLeast:
-		return says{warn, "At least " + number(h.Backlog) + " wait", oldest(h, now)}
-	case h.Backlog == 1:
-		return says{quiet, "1 waits", oldest(h, now)}
+		return says{warn, l.t("At least %s wait", l.number(h.Backlog)), l.oldest(h, now)}
 	}
-	return says{quiet, number(h.Backlog) + " wait", oldest(h, now)}
+	return says{quiet, l.n(h.Backlog, "1 waits", "%s wait"), l.oldest(h, now)}
 }
 
-func oldest(h delivery.Health, now time.Time) string {
+func (l lang) oldest(h delivery.Health, now time.Time) string {
 	if h.OldestAt.IsZero() {
 		return ""
 	}
-	return "The oldest for " + span(now.Sub(h.OldestAt)) + "."
+	return l.t("The oldest for %s.", l.span(now.Sub(h.OldestAt)))
 }
 
 // circuitWords tells whether an endpoint's breaker lets deliveries pass.
-func circuitWords(b delivery.Breaker) says {
+func (l lang) circuitWords(b delivery.Breaker) says {
 	switch {
 	case b.Open:
-		return says{bad, "Open", sentence("Since "+at(b.Since).Text+" nothing new is sent; the next retry is the probe.", b.Reason)}
+		return says{bad, l.t("Open"), l.reason(l.t("Since %s nothing new is sent; the next retry is the probe.", l.at(b.Since).Text), b.Reason)}
 	case b.Failures > 0:
-		return says{warn, "Closed", sentence(count(b.Failures, "failure", "failures")+" in a row.", b.Reason)}
+		return says{warn, l.t("Closed"), l.reason(l.n(b.Failures, "1 failure in a row.", "%s failures in a row."), b.Reason)}
 	}
-	return says{good, "Closed", ""}
+	return says{good, l.t("Closed"), ""}
+}
+
+// deliveryWords tells where a delivery is.
+func (l lang) deliveryWords(s delivery.Status) says {
+	switch s {
+	case delivery.Pending:
+		return says{quiet, l.t("Pending"), l.t("It waits for its first attempt.")}
+	case delivery.Retrying:
+		return says{warn, l.t("Retrying"), l.t("It failed and is tried again by the schedule.")}
+	case delivery.Held:
+		return says{warn, l.t("Held"), l.t("Its endpoint is suspended or has no token; nothing is lost.")}
+	case delivery.Delivered:
+		return says{good, l.t("Delivered"), ""}
+	case delivery.Exhausted:
+		return says{bad, l.t("Exhausted"), l.t("The schedule has ended. It can be sent again.")}
+	case delivery.Discarded:
+		return says{quiet, l.t("Discarded"), l.t("Its endpoint was paused by its owner. It can be sent again.")}
+	case delivery.Superseded:
+		return says{quiet, l.t("Superseded"), l.t("A newer state of the same citizen was sent instead.")}
+	case delivery.Cancelled:
+		return says{quiet, l.t("Cancelled"), l.t("Its endpoint was deleted, or the person was erased.")}
+	}
+	return says{quiet, string(s), ""}
 }
 
 // scriptWords tells how a bin answers.
-func scriptWords(s store.Script) string {
+func (l lang) scriptWords(s store.Script) string {
 	status := s.Status
 	if status == 0 {
 		status = 200
 	}
-	w := "Answers " + strconv.Itoa(status)
-	if s.Delay > 0 {
-		w += " after " + exact(s.Delay)
-	}
+	ratio := strconv.FormatFloat(100*s.FailureRatio, 'f', -1, 32)
+	after := exact(s.Delay)
 	switch {
+	case s.FailureRatio >= 1 && s.Delay > 0:
+		return l.t("Fails every request with 500 after %s", after)
 	case s.FailureRatio >= 1:
-		w = "Fails every request with 500"
-		if s.Delay > 0 {
-			w += " after " + exact(s.Delay)
-		}
+		return l.t("Fails every request with 500")
+	case s.FailureRatio > 0 && s.Delay > 0:
+		return l.t("Answers %d after %s, fails %s %% of requests with 500", status, after, ratio)
 	case s.FailureRatio > 0:
-		w += ", fails " + strconv.FormatFloat(100*s.FailureRatio, 'f', -1, 32) + " % of requests with 500"
+		return l.t("Answers %d, fails %s %% of requests with 500", status, ratio)
+	case s.Delay > 0:
+		return l.t("Answers %d after %s", status, after)
 	}
-	return w
+	return l.t("Answers %d", status)
 }
 
-// sentence adds a reason that others may have written.
-func sentence(first, reason string) string {
+// reason adds a reason that others may have written.
+func (l lang) reason(first, reason string) string {
 	if reason == "" {
 		return first
 	}
-	return first + " Last reason: " + reason
+	return first + " " + l.t("Last reason:") + " " + reason
 }
 
 // exact writes a delay: "250 ms", "1.5 s".
@@ -135,27 +148,30 @@ func exact(d time.Duration) string {
 	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) + " s"
 }
 
-// span writes how long something lasts in its largest whole unit.
-func span(d time.Duration) string {
+// took writes how long something took: "0.42 ms", "12 ms", "1.3 s".
+func took(d time.Duration) string {
 	switch {
+	case d < 10*time.Millisecond:
+		return strconv.FormatFloat(float64(d)/float64(time.Millisecond), 'f', 2, 64) + " ms"
 	case d < time.Second:
-		return "less than a second"
-	case d < time.Minute:
-		return count(int(d/time.Second), "second", "seconds")
-	case d < time.Hour:
-		return count(int(d/time.Minute), "minute", "minutes")
-	case d < 48*time.Hour:
-		return count(int(d/time.Hour), "hour", "hours")
+		return strconv.FormatInt(d.Milliseconds(), 10) + " ms"
 	}
-	return count(int(d/(24*time.Hour)), "day", "days")
+	return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
 }
 
-// count writes a number with its noun.
-func count(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
+// span writes how long something lasts in its largest whole unit.
+func (l lang) span(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return l.t("less than a second")
+	case d < time.Minute:
+		return l.n(int(d/time.Second), "1 second", "%s seconds")
+	case d < time.Hour:
+		return l.n(int(d/time.Minute), "1 minute", "%s minutes")
+	case d < 48*time.Hour:
+		return l.n(int(d/time.Hour), "1 hour", "%s hours")
 	}
-	return number(n) + " " + many
+	return l.n(int(d/(24*time.Hour)), "1 day", "%s days")
 }
 
 // number writes n with commas between thousands.

@@ -240,6 +240,15 @@ type Reader interface {
 	// endpoint; none is with IncludeStale.
 	ReplaySelection(ctx context.Context, app access.ID, id subscription.ID, q ReplayQuery) (seqs []event.Seq, stale int, err error)
 
+	// ReplayJobs returns the endpoint's latest replays, newest first, at most ten,
+	// also those that are done. Their Seqs are not read.
+	ReplayJobs(ctx context.Context, app access.ID, id subscription.ID) ([]delivery.ReplayJob, error)
+
+	// Pulses returns how the latest attempts of endpoints went, of each the newest
+	// delivery first, at most so many. What the application does not own is left
+	// out.
+	Pulses(ctx context.Context, app access.ID, ids []subscription.ID, limit int) (map[subscription.ID][]delivery.Pulse, error)
+
 	// Bin returns an inspector's bin by its name, whosever it is.
 	Bin(ctx context.Context, name string) (Bin, error)
 	// Bins returns an application's, newest first.
@@ -409,6 +418,7 @@ type DeliveryQuery struct {
 	Status   delivery.Status
 	Subject  string
 	EventID  string
+	Type     event.Type
 	From, To time.Time
 	Limit    int
 	After    string // opaque; a malformed one is fault.Invalid at "after"

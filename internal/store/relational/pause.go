@@ -1,14 +1,17 @@
 package relational
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/store/db"
 	"github.com/consentwire/consentwire/internal/subscription"
 )
 
@@ -146,6 +149,40 @@ func (t *tx) PutReplay(app access.ID, j delivery.Replay) error {
 		err = t.putReplay(key, share, i+1)
 	}
 	return err
+}
+
+// maxReplayJobs is how many replays are told of. Ours.
+const maxReplayJobs = 10
+
+// ReplayJobs implements store.Reader. The shares of parts are one job.
+func (s *Store) ReplayJobs(ctx context.Context, app access.ID, id subscription.ID) (list []delivery.ReplayJob, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		list = nil
+		t, err := r.told(app, delivery.Endpoint(id))
+		if err != nil {
+			return err
+		}
+		return r.each(func(rows db.Rows) error {
+			var share delivery.ReplayJob
+			var created int64
+			if err := rows.Scan(&share.ID, &share.Total, &share.Done, &share.Ended, &created); err != nil {
+				return err
+			}
+			share.ID, _, _ = strings.Cut(share.ID, "/")
+			share.CreatedAt = moment(created)
+			if n := len(list); n > 0 && list[n-1].ID == share.ID {
+				last := &list[n-1]
+				last.Total, last.Done, last.Ended = last.Total+share.Total, last.Done+share.Done, last.Ended && share.Ended
+				return nil
+			}
+			if len(list) < maxReplayJobs {
+				list = append(list, share)
+			}
+			return nil
+		}, "SELECT replay_id, total, done, ended, created_at FROM replay WHERE ep = ? ORDER BY created_at DESC, replay_id LIMIT ?",
+			t.key.ep, maxReplayJobs*delivery.MaxParts)
+	})
+	return list, err
 }
 
 func (t *tx) putReplay(key epKey, j delivery.Replay, part int) error {

@@ -13,6 +13,7 @@ import (
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/store"
 	"github.com/consentwire/consentwire/internal/store/db"
+	"github.com/consentwire/consentwire/internal/subscription"
 )
 
 // What one page of deliveries looks at, at most: places of the log, and
@@ -104,6 +105,35 @@ func (r *reader) attempts(t *told, e event.Event) (list []delivery.AttemptView, 
 		}
 	}
 	return list, r.showRequests(t, list)
+}
+
+// Pulses implements store.Reader.
+func (s *Store) Pulses(ctx context.Context, app access.ID, ids []subscription.ID, limit int) (out map[subscription.ID][]delivery.Pulse, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		out = make(map[subscription.ID][]delivery.Pulse, len(ids))
+		for _, id := range ids {
+			t, err := r.told(app, delivery.Endpoint(id))
+			if isNotFound(err) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			err = r.each(func(rows db.Rows) error {
+				var p delivery.Pulse
+				var at, took int64
+				err := rows.Scan(&at, &took, &p.Delivered)
+				p.At, p.Duration = moment(at), time.Duration(took)*time.Microsecond
+				out[id] = append(out[id], p)
+				return err
+			}, "SELECT at, duration_us, delivered FROM attempt WHERE ep = ? ORDER BY seq DESC, n DESC LIMIT ?", t.key.ep, limit)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, err
 }
 
 // showRequests adds how the requests looked.
@@ -308,6 +338,9 @@ func (w *walk) asked() (string, []any) {
 	}
 	if w.q.Subject != "" {
 		where, args = where+" AND e.subject = ?", append(args, w.q.Subject)
+	}
+	if w.q.Type != "" {
+		where, args = where+" AND e.type = ?", append(args, string(w.q.Type))
 	}
 	if w.q.EventID != "" {
 		where, args = where+" AND e.event_id = ?", append(args, w.q.EventID)

@@ -708,6 +708,12 @@ func replay(t *testing.T, r *room) {
 	if got := r.open("sub_1"); got.Waiting["con_a"] != 1 || len(got.Replays) != 0 {
 		t.Errorf("got %d of con_a waiting, replays %v, want 1, none", got.Waiting["con_a"], got.Replays)
 	}
+	told, err := r.Store.ReplayJobs(r.ctx, app1, "sub_1")
+	r.must(err)
+	if len(told) != 2 {
+		t.Fatalf("got %d replays, want both", len(told))
+	}
+	r.same("the latest replay", told[0], delivery.ReplayJob{ID: "rpl_2", Total: 1, Done: 1, Ended: true, CreatedAt: minute(8)})
 }
 
 func replaySelection(_ *testing.T, r *room) {

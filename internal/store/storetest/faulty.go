@@ -385,6 +385,16 @@ func (f *Faulty) ReplaySelection(ctx context.Context, app access.ID, id subscrip
 	return seqs, stale, err
 }
 
+// ReplayJobs implements store.Reader.
+func (f *Faulty) ReplayJobs(ctx context.Context, app access.ID, id subscription.ID) ([]delivery.ReplayJob, error) {
+	return do(f, "ReplayJobs", func() ([]delivery.ReplayJob, error) { return f.Store.ReplayJobs(ctx, app, id) })
+}
+
+// Pulses implements store.Reader.
+func (f *Faulty) Pulses(ctx context.Context, app access.ID, ids []subscription.ID, limit int) (map[subscription.ID][]delivery.Pulse, error) {
+	return do(f, "Pulses", func() (map[subscription.ID][]delivery.Pulse, error) { return f.Store.Pulses(ctx, app, ids, limit) })
+}
+
 // Bin implements store.Reader.
 func (f *Faulty) Bin(ctx context.Context, name string) (store.Bin, error) {
 	return do(f, "Bin", func() (store.Bin, error) { return f.Store.Bin(ctx, name) })

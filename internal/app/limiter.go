@@ -1,4 +1,4 @@
-package api
+package app
 
 import (
 	"sync"
@@ -6,6 +6,22 @@ import (
 
 	"github.com/consentwire/consentwire/internal/fault"
 )
+
+// How often one endpoint may be tested and replayed to. Ours (RULES 5, API6):
+// whoever may configure an endpoint must not thereby get a tool to fire at it.
+const (
+	TestBurst    = 10
+	testRefill   = 6 * time.Second
+	replayBurst  = 100
+	replayRefill = 100 * time.Millisecond
+)
+
+// TakeTest counts one test of an endpoint. The error is fault.TooMany
+// "slow_down" with the time to wait, when it was tested too often.
+func (a *App) TakeTest(endpoint string) error { return a.tests.take(endpoint, now()) }
+
+// TakeReplay counts one replay or redelivery to an endpoint, as TakeTest does.
+func (a *App) TakeReplay(endpoint string) error { return a.replays.take(endpoint, now()) }
 
 // limiterSize is how many keys a limiter remembers.
 const limiterSize = 10_000
