@@ -98,10 +98,7 @@ func (a *App) RemoveCredential(ctx context.Context, app access.ID, clientID stri
 func (a *App) IssueToken(ctx context.Context, clientID, clientSecret, addr string) (secret.Value, error) {
 	at := now()
 	if wait := a.throttle.check(at, clientID, addr); wait > 0 {
-		return secret.Value{}, &fault.Error{
-			Kind: fault.TooMany, Code: "slow_down", RetryAfter: wait,
-			Msg: "Too many wrong secrets; wait before the next try.",
-		}
+		return secret.Value{}, tooManyTries(wait)
 	}
 	cred, err := a.store.Credential(ctx, clientID)
 	if err != nil && fault.KindOf(err) != fault.NotFound {

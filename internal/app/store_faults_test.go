@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/app"
 	"github.com/consentwire/consentwire/internal/consent"
 	"github.com/consentwire/consentwire/internal/delivery"
@@ -36,6 +37,9 @@ type scene struct {
 	bearer                 string
 	client                 string // another one of the application
 	imported               string
+	user                   string // ana@example.org
+	session                [32]byte
+	invitation             string // of rui@example.org
 }
 
 func newScene(t *testing.T) *scene {
@@ -89,6 +93,17 @@ func newScene(t *testing.T) *scene {
 	p, err := s.bring(app.ImportRequest{Key: "key-0"}, line("crm-9", mailing, permission.Granted))
 	must(err)
 	s.imported = p.ID
+	sec, err := s.Invite(s.ctx, s.app, "ana@example.org", access.Developer)
+	must(err)
+	u, err := s.Join(s.ctx, sec.Reveal(), "Ana", "correct horse battery")
+	must(err)
+	s.user = u.ID
+	cookie, err := s.OpenSession(s.ctx, app.Visitor{User: u.ID, Name: u.Name, Application: s.app, Role: u.Role})
+	must(err)
+	s.session = access.HashSession(cookie.Reveal())
+	sec, err = s.Invite(s.ctx, s.app, "rui@example.org", access.Viewer)
+	must(err)
+	s.invitation = sec.Reveal()
 	return s
 }
 
@@ -174,6 +189,15 @@ func (w *world) everything() string {
 	for _, x := range bins {
 		say("bin", x.Script, err)
 	}
+	users, err := st.Users(w.ctx, w.app)
+	for _, u := range users {
+		say("user", fmt.Sprint(u.Email, u.Name, u.Role), err)
+	}
+	invitations, err := st.Invitations(w.ctx, w.app)
+	slices.SortFunc(invitations, func(x, y access.Invitation) int { return cmp.Compare(x.Email, y.Email) })
+	for _, i := range invitations {
+		say("invitation", fmt.Sprint(i.Email, i.Role), err)
+	}
 	imports, _, err := st.Imports(w.ctx, w.app, 100, "")
 	for _, i := range imports {
 		say("import", fmt.Sprint(i.Done, i.Lines, i.Recorded, i.Refused, i.Errors, i.Silent), err)
@@ -221,6 +245,31 @@ var uses = []use{
 		return err
 	}},
 	{method: "Authenticate", reads: true, do: func(s *scene) error { _, err := s.Authenticate(s.ctx, s.bearer); return err }},
+	// sessions are not listed
+	{method: "SignIn", reads: true, do: func(s *scene) error {
+		_, err := s.SignIn(s.ctx, "ana@example.org", "correct horse battery", "192.0.2.1")
+		return err
+	}},
+	{method: "OpenSession", reads: true, do: func(s *scene) error {
+		_, err := s.OpenSession(s.ctx, app.Visitor{Name: "Ana", Application: s.app, Role: access.Viewer})
+		return err
+	}},
+	{method: "Session", reads: true, do: func(s *scene) error { _, err := s.Session(s.ctx, s.session, true); return err }}, // when it was seen is not told
+	{method: "ShowApplication", reads: true, do: func(s *scene) error { return s.ShowApplication(s.ctx, s.session, s.app) }},
+	{method: "CloseSession", reads: true, do: func(s *scene) error { return s.CloseSession(s.ctx, s.session) }},
+	{method: "Invite", anew: true, do: func(s *scene) error {
+		_, err := s.Invite(s.ctx, s.app, "eva@example.org", access.Viewer)
+		return err
+	}},
+	{method: "Invited", reads: true, do: func(s *scene) error { _, err := s.Invited(s.ctx, s.invitation); return err }},
+	{method: "Join", repeat: "not_found", do: func(s *scene) error {
+		_, err := s.Join(s.ctx, s.invitation, "Rui", "correct horse battery")
+		return err
+	}},
+	{method: "RemoveUser", repeat: "not_found", do: func(s *scene) error { return s.RemoveUser(s.ctx, s.app, s.user) }},
+	{method: "Uninvite", repeat: "not_found", do: func(s *scene) error {
+		return s.Uninvite(s.ctx, s.app, access.HashSession(s.invitation))
+	}},
 	{method: "CreateConsent", anew: true, do: func(s *scene) error {
 		_, err := s.CreateConsent(s.ctx, s.app, request(), app.Keyed{}, render)
 		return err
@@ -368,10 +417,11 @@ func (s *scene) become(e subscription.Endpoint, as subscription.Status) error {
 func TestUses_areAll(t *testing.T) {
 	t.Parallel()
 	elsewhere := map[string]string{
-		"RotateKeys": "TestRotateKeys: its one call is Rewrap, which goes on where it stopped",
-		"Retain":     "TestRetain_fails: each of its steps stands alone",
-		"TakeTest":   "TestLimiter: it asks no store",
-		"TakeReplay": "TestLimiter: it asks no store",
+		"RotateKeys":     "TestRotateKeys: its one call is Rewrap, which goes on where it stopped",
+		"Retain":         "TestRetain_fails: each of its steps stands alone",
+		"SignInOperator": "TestSignIn: it asks no store",
+		"TakeTest":       "TestLimiter: it asks no store",
+		"TakeReplay":     "TestLimiter: it asks no store",
 	}
 	for m := range reflect.TypeFor[*app.App]().Methods() {
 		known := slices.ContainsFunc(uses, func(u use) bool { return u.method == m.Name })

@@ -35,6 +35,7 @@ const (
 	Mail         = "eml" // a mail that is asked for
 	Sender       = "mls" // what sends an application's mails
 	Link         = "lnk" // a group of linked citizens
+	User         = "usr" // a person who uses the portal
 	Node         = "nod" // a process that serves
 )
 

@@ -171,7 +171,9 @@ func (p *Portal) openApplication(w http.ResponseWriter, r *http.Request, s sessi
 	if err != nil {
 		return err
 	}
-	p.sessions.show(s.key, a.ID)
+	if err := p.app.ShowApplication(r.Context(), s.key, a.ID); err != nil {
+		return err
+	}
 	http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
 	return nil
 }

@@ -17,17 +17,19 @@ import (
 
 // notices are what a page says after a write, by the value of "done".
 var notices = map[string]string{
-	"made":        "The bin is made. Send something to its address.",
-	"cleared":     "The requests are forgotten.",
-	"scripted":    "From now on the bin answers as you said.",
-	"saved":       "Saved. What is sent from now on goes by the new settings.",
-	"paused":      "Paused: updates are discarded until you set it active again.",
-	"resumed":     "Active: updates are sent from now on.",
-	"replayed":    "They are put into their lanes and sent in order.",
-	"removed":     "The endpoint is deleted; what waited for it is cancelled.",
-	"redelivered": "It is sent again.",
-	"renamed":     "The application has a new name.",
-	"revoked":     "The credential is removed, and every token that it got.",
+	"made":         "The bin is made. Send something to its address.",
+	"cleared":      "The requests are forgotten.",
+	"scripted":     "From now on the bin answers as you said.",
+	"saved":        "Saved. What is sent from now on goes by the new settings.",
+	"paused":       "Paused: updates are discarded until you set it active again.",
+	"resumed":      "Active: updates are sent from now on.",
+	"replayed":     "They are put into their lanes and sent in order.",
+	"removed":      "The endpoint is deleted; what waited for it is cancelled.",
+	"redelivered":  "It is sent again.",
+	"renamed":      "The application has a new name.",
+	"user-removed": "The user is removed and signed out.",
+	"uninvited":    "The invitation is taken back.",
+	"revoked":      "The credential is removed, and every token that it got.",
 }
 
 // inspectorPage shows a bin live.

@@ -21,7 +21,7 @@ const liveEvery = 400 * time.Millisecond
 // It asks the store, not the engine, for the attempt may have been another
 // node's.
 func (p *Portal) live(w http.ResponseWriter, r *http.Request, s session, make func() (part string, data any, err error)) error {
-	done, ok := p.sessions.stream(s.key)
+	done, ok := p.visits.stream(s.key)
 	if !ok {
 		return fault.New(fault.TooMany, "too_many_streams", "Too many live pages are open; close one.")
 	}
@@ -78,7 +78,7 @@ func (p *Portal) live(w http.ResponseWriter, r *http.Request, s session, make fu
 		case <-r.Context().Done():
 			return nil
 		case <-beat.C:
-			if !p.sessions.lives(s.key) {
+			if !p.lives(r) {
 				say("event: end\ndata: session\n\n")
 				return nil
 			}

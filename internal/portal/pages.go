@@ -42,7 +42,7 @@ func (f frame) May(scope string) bool { return f.Role.May(access.Scope(scope)) }
 func (p *Portal) frame(r *http.Request, s session, title string) frame {
 	l := langOf(r)
 	return frame{
-		Title: l.t(title), Lang: l, Theme: themeOf(r), Here: p.here(r), SignedIn: s.signed(), User: s.user, Role: s.role, Token: s.token, Base: p.base(), Version: p.version,
+		Title: l.t(title), Lang: l, Theme: themeOf(r), Here: p.here(r), SignedIn: s.signed(), User: s.name, Role: s.role, Token: s.token, Base: p.base(), Version: p.version,
 		Nav:       p.nav(r, s, l),
 		StyleFile: p.assets.names["portal.css"], ScriptFile: p.assets.names["portal.js"], IconFile: p.assets.names["mark.svg"],
 	}
@@ -68,7 +68,7 @@ func (p *Portal) nav(r *http.Request, s session, l lang) []navItem {
 	}{
 		{"Overview", "", access.Look}, {"Endpoints", "endpoints", access.Look}, {"Deliveries", "deliveries", access.Look}, {"Consents", "consents", access.People},
 		{"Citizens", "citizens", access.People}, {"Inspector", "inspector", access.Bodies}, {"Mailbox", "mailbox", access.People}, {"Events", "events", access.Look},
-		{"Application", "application", access.Look},
+		{"Application", "application", access.Look}, {"Users", "users", access.Administer},
 	} {
 		if !s.role.May(n.scope) {
 			continue
@@ -88,7 +88,9 @@ func (p *Portal) signedFrame(r *http.Request, s session, title string) (frame, e
 	}
 	a, err := p.store.Application(r.Context(), s.app)
 	if fault.KindOf(err) == fault.NotFound {
-		p.sessions.end(s.key)
+		if err := p.app.CloseSession(r.Context(), s.key); err != nil {
+			return f, err
+		}
 		return f, fault.New(fault.NotFound, "application_gone", "The application of this session no longer exists.")
 	}
 	f.Application = a.Name

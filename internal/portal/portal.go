@@ -80,18 +80,18 @@ type Portal struct {
 	log       *slog.Logger
 	version   string
 
-	pages    map[lang]map[string]*template.Template
-	assets   assets
-	sessions *sessions
-	origin   *http.CrossOriginProtection
-	mux      *http.ServeMux
+	pages  map[lang]map[string]*template.Template
+	assets assets
+	visits *visits
+	origin *http.CrossOriginProtection
+	mux    *http.ServeMux
 }
 
 // New returns the portal. It fails when a page does not parse.
 func New(o Options) (*Portal, error) {
 	p := &Portal{
 		app: o.App, store: o.Store, sink: o.Sink, check: o.Check, tester: o.Tester, docs: o.Docs, publicURL: o.PublicURL, log: o.Logger, version: o.Version,
-		sessions: newSessions(), origin: http.NewCrossOriginProtection(), mux: http.NewServeMux(),
+		visits: newVisits(), origin: http.NewCrossOriginProtection(), mux: http.NewServeMux(),
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -173,7 +173,7 @@ func (p *Portal) root() string {
 // SignInLink returns a link that signs one visitor in for the application. It
 // works once, within linkLife.
 func (p *Portal) SignInLink(app access.ID) string {
-	return strings.TrimSuffix(p.publicURL(), "/") + "/portal/sign-in/" + p.sessions.link(app)
+	return strings.TrimSuffix(p.publicURL(), "/") + "/portal/sign-in/" + p.visits.link(app)
 }
 
 // handler answers, or returns an error and has written nothing.
@@ -193,12 +193,16 @@ func (p *Portal) open(h func(http.ResponseWriter, *http.Request) error) http.Han
 // of our pages: by its origin and by the session's token.
 func (p *Portal) signed(scope access.Scope, h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		s, ok := p.sessions.find(p.cookie(r))
+		s, forms, ok, err := p.sessionOf(r, true)
+		if err != nil {
+			p.fail(w, r, session{}, err)
+			return
+		}
 		if !ok {
 			p.unknown(w, r)
 			return
 		}
-		err := p.ours(w, r, s)
+		err = p.ours(w, r, forms)
 		if err == nil && scope != anyone && !s.role.May(scope) {
 			err = fault.New(fault.Forbidden, "role", "Your role does not allow this. Ask an operator for another.")
 		}
@@ -225,7 +229,7 @@ func (p *Portal) unknown(w http.ResponseWriter, r *http.Request) {
 }
 
 // ours checks that a write comes from a page of ours.
-func (p *Portal) ours(w http.ResponseWriter, r *http.Request, s session) error {
+func (p *Portal) ours(w http.ResponseWriter, r *http.Request, forms func(string) bool) error {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return nil
 	}
@@ -236,7 +240,7 @@ func (p *Portal) ours(w http.ResponseWriter, r *http.Request, s session) error {
 	if err := r.ParseForm(); err != nil {
 		return malformedForm(err)
 	}
-	if !s.forms(r.PostForm.Get("token")) {
+	if !forms(r.PostForm.Get("token")) {
 		return foreignForm()
 	}
 	return nil

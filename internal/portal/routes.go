@@ -67,6 +67,10 @@ func (p *Portal) signedRoutes() []route {
 		{"GET /portal/applications", admin, p.applications},
 		{"POST /portal/applications", admin, p.makeApplication},
 		{"POST /portal/applications/{application}/open", admin, p.openApplication},
+		{"GET /portal/users", admin, p.users},
+		{"POST /portal/users", admin, p.invite},
+		{"POST /portal/users/{user}/remove", admin, p.removeUser},
+		{"POST /portal/invitations/{invitation}/remove", admin, p.uninvite},
 
 		{"GET /portal/inspector", bodies, p.binList},
 		{"POST /portal/inspector", change, p.makeBin},
@@ -81,7 +85,10 @@ func (p *Portal) signedRoutes() []route {
 func (p *Portal) routes() {
 	p.mux.HandleFunc("GET /portal/assets/{name}", p.assets.serve)
 	p.mux.HandleFunc("GET /portal/sign-in", p.open(p.signIn))
+	p.mux.HandleFunc("POST /portal/sign-in", p.open(p.enter))
 	p.mux.HandleFunc("GET /portal/sign-in/{code}", p.open(p.useLink))
+	p.mux.HandleFunc("GET /portal/join/{secret}", p.open(p.invitation))
+	p.mux.HandleFunc("POST /portal/join/{secret}", p.open(p.join))
 	p.mux.HandleFunc("POST /portal/preferences", p.open(p.prefer))
 	for _, r := range p.signedRoutes() {
 		p.mux.HandleFunc(r.pattern, p.signed(r.scope, r.handler))

@@ -3,26 +3,22 @@ package portal
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
+	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/app"
+	"github.com/consentwire/consentwire/internal/fault"
 )
 
-// How long things last. Source of the first two: RULES 5.
-const (
-	sessionIdle = 30 * time.Minute // without a page
-	sessionLife = 12 * time.Hour   // in any case
-	linkLife    = 10 * time.Minute // of a sign-in link
-)
+// linkLife is how long a sign-in link works. Ours.
+const linkLife = 10 * time.Minute
 
-// The most sessions and links at a time; the oldest give way. Ours.
-const (
-	maxSessions = 1000
-	maxLinks    = 1000
-)
+// maxLinks is how many links are out at a time; the oldest give way. Ours.
+const maxLinks = 1000
 
 // maxStreams is how many live pages one session may hold open. Ours.
 const maxStreams = 8
@@ -34,30 +30,41 @@ const (
 	cookieNamePlain = "consentwire"
 )
 
-// session is a visitor who has signed in.
+// session is a visitor who has signed in; the zero one is nobody.
 type session struct {
-	key     [32]byte  // of the table: the SHA-256 of the cookie
-	app     access.ID // whose pages are shown; empty: an operator has chosen none
-	role    access.Role
-	user    string // who it is, for the page
-	token   string // in every form
-	began   time.Time
-	seen    time.Time
-	streams int
+	key   [32]byte
+	app   access.ID // whose pages are shown; empty: an operator has chosen none
+	role  access.Role
+	user  string // ID; empty: none
+	name  string // to be shown
+	token string // in every form
 }
 
 // signed tells whether there is a visitor.
 func (s session) signed() bool { return s.role != "" }
 
-// alive tells whether the session still counts at now. At the instant of its
-// end it does not.
-func (s session) alive(now time.Time) bool {
-	return now.Before(s.seen.Add(sessionIdle)) && now.Before(s.began.Add(sessionLife))
+// sessionOf returns the session of a request's cookie; ok is false when there is
+// none. seen tells that its visitor is there: a page that is left open is not.
+func (p *Portal) sessionOf(r *http.Request, seen bool) (s session, forms func(string) bool, ok bool, err error) {
+	cookie := p.cookie(r)
+	if cookie == "" {
+		return session{}, nil, false, nil
+	}
+	kept, err := p.app.Session(r.Context(), access.HashSession(cookie), seen)
+	if fault.KindOf(err) == fault.NotFound {
+		return session{}, nil, false, nil
+	}
+	if err != nil {
+		return session{}, nil, false, err
+	}
+	return session{kept.Hash, kept.Application, kept.Role, kept.User, kept.Name, kept.Token}, kept.Forms, true, nil
 }
 
-// forms tells, in constant time, whether token is that of the session's forms.
-func (s session) forms(token string) bool {
-	return subtle.ConstantTimeCompare([]byte(token), []byte(s.token)) == 1 && s.token != ""
+// lives tells whether the session of a request still counts. That of a store
+// that cannot be asked does.
+func (p *Portal) lives(r *http.Request) bool {
+	_, _, ok, err := p.sessionOf(r, false)
+	return ok || err != nil
 }
 
 // link is a sign-in link that nobody has used.
@@ -66,127 +73,65 @@ type link struct {
 	made time.Time
 }
 
-// sessions holds who is signed in and which links are out. It is in memory: a
-// restart signs everybody out.
-type sessions struct {
-	mu    sync.Mutex
-	table map[[32]byte]*session
-	links map[[32]byte]link
+// visits holds what one process knows of its visitors: which links are out, and
+// how many live pages each session has open here.
+type visits struct {
+	mu      sync.Mutex
+	links   map[[32]byte]link
+	streams map[[32]byte]int
 }
 
-func newSessions() *sessions {
-	return &sessions{table: map[[32]byte]*session{}, links: map[[32]byte]link{}}
+func newVisits() *visits {
+	return &visits{links: map[[32]byte]link{}, streams: map[[32]byte]int{}}
 }
 
 // link makes a one-time code.
-func (ss *sessions) link(app access.ID) (code string) {
+func (v *visits) link(app access.ID) (code string) {
 	now := time.Now()
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	var oldest [32]byte
-	for k, l := range ss.links {
+	for k, l := range v.links {
 		if !now.Before(l.made.Add(linkLife)) {
-			delete(ss.links, k)
-		} else if o, ok := ss.links[oldest]; !ok || l.made.Before(o.made) {
+			delete(v.links, k)
+		} else if o, ok := v.links[oldest]; !ok || l.made.Before(o.made) {
 			oldest = k
 		}
 	}
-	if len(ss.links) >= maxLinks {
-		delete(ss.links, oldest)
+	if len(v.links) >= maxLinks {
+		delete(v.links, oldest)
 	}
 	code = rand.Text() + rand.Text()
-	ss.links[sha256.Sum256([]byte(code))] = link{app, now}
+	v.links[sha256.Sum256([]byte(code))] = link{app, now}
 	return code
 }
 
-// use turns a code into a session and returns the value of its cookie. ok is
-// false for a code that was used, is too old, or never was.
-func (ss *sessions) use(code string) (cookie string, ok bool) {
-	now := time.Now()
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
+// use uses a code up. ok is false for one that was used, is too old, or never
+// was.
+func (v *visits) use(code string) (app access.ID, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	k := sha256.Sum256([]byte(code))
-	l, ok := ss.links[k]
-	delete(ss.links, k)
-	if !ok || !now.Before(l.made.Add(linkLife)) {
-		return "", false
-	}
-	var oldest *session
-	for k, s := range ss.table {
-		if !s.alive(now) {
-			delete(ss.table, k)
-		} else if oldest == nil || s.seen.Before(oldest.seen) {
-			oldest = s
-		}
-	}
-	if len(ss.table) >= maxSessions {
-		delete(ss.table, oldest.key)
-	}
-	cookie = rand.Text() + rand.Text()
-	s := &session{key: sha256.Sum256([]byte(cookie)), app: l.app, role: access.Operator, token: rand.Text(), began: now, seen: now}
-	ss.table[s.key] = s
-	return cookie, true
-}
-
-// find returns the session of a cookie and notes that it was seen.
-func (ss *sessions) find(cookie string) (session, bool) {
-	if cookie == "" {
-		return session{}, false
-	}
-	now, k := time.Now(), sha256.Sum256([]byte(cookie))
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	s, ok := ss.table[k]
-	if !ok {
-		return session{}, false
-	}
-	if !s.alive(now) {
-		delete(ss.table, k)
-		return session{}, false
-	}
-	s.seen = now
-	return *s, true
-}
-
-// lives tells whether a session still counts, without noting that it was seen:
-// a page that is left open is no visitor.
-func (ss *sessions) lives(k [32]byte) bool {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	s, ok := ss.table[k]
-	return ok && s.alive(time.Now())
-}
-
-// show makes an application the one whose pages the session shows.
-func (ss *sessions) show(k [32]byte, app access.ID) {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	if s, ok := ss.table[k]; ok {
-		s.app = app
-	}
-}
-
-// end revokes a session. Idempotent.
-func (ss *sessions) end(k [32]byte) {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	delete(ss.table, k)
+	l, ok := v.links[k]
+	delete(v.links, k)
+	return l.app, ok && time.Now().Before(l.made.Add(linkLife))
 }
 
 // stream counts one more live page of a session until done is called; ok is
 // false when it has too many.
-func (ss *sessions) stream(k [32]byte) (done func(), ok bool) {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	s, ok := ss.table[k]
-	if !ok || s.streams >= maxStreams {
+func (v *visits) stream(k [32]byte) (done func(), ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.streams[k] >= maxStreams {
 		return nil, false
 	}
-	s.streams++
+	v.streams[k]++
 	return func() {
-		ss.mu.Lock()
-		defer ss.mu.Unlock()
-		s.streams--
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.streams[k]--; v.streams[k] <= 0 {
+			delete(v.streams, k)
+		}
 	}, true
 }
 
@@ -215,16 +160,109 @@ func (p *Portal) setCookie(w http.ResponseWriter, r *http.Request, value string)
 	http.SetCookie(w, c)
 }
 
-// signIn tells a visitor how to sign in.
+// begin signs a visitor in, with a new session in the place of a former one, and
+// leads to the start page.
+func (p *Portal) begin(w http.ResponseWriter, r *http.Request, v app.Visitor) error {
+	if former := p.cookie(r); former != "" {
+		if err := p.app.CloseSession(r.Context(), access.HashSession(former)); err != nil {
+			return err
+		}
+	}
+	cookie, err := p.app.OpenSession(r.Context(), v)
+	if err != nil {
+		return err
+	}
+	p.setCookie(w, r, cookie.Reveal())
+	http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
+	return nil
+}
+
+// signInPage is where people sign in.
+type signInPage struct {
+	frame
+	Email string
+	Fault string // of the pair
+	Token string // of the operator's token: what is wrong with it
+}
+
+// signIn shows how to sign in.
 func (p *Portal) signIn(w http.ResponseWriter, r *http.Request) error {
-	if _, ok := p.sessions.find(p.cookie(r)); ok {
+	_, _, ok, err := p.sessionOf(r, false)
+	if err != nil {
+		return err
+	}
+	if ok {
 		http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
 		return nil
 	}
-	return p.render(w, http.StatusOK, "sign-in", signInPage{p.frame(r, session{}, "Sign in")})
+	return p.render(w, http.StatusOK, "sign-in", signInPage{frame: p.frame(r, session{}, "Sign in")})
 }
 
-type signInPage struct{ frame }
+// callerAddress returns the address of the caller without its port.
+func callerAddress(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}
+
+// enter signs a visitor in by address and password, or by the operator's token.
+func (p *Portal) enter(w http.ResponseWriter, r *http.Request) error {
+	if err := p.strangersForm(w, r); err != nil {
+		return err
+	}
+	page := signInPage{frame: p.frame(r, session{}, "Sign in"), Email: r.PostForm.Get("email")}
+	addr := callerAddress(r)
+	if bearer := r.PostForm.Get("operator"); bearer != "" {
+		err := p.app.SignInOperator(bearer, addr)
+		if err == nil {
+			return p.begin(w, r, app.Visitor{Name: page.Lang.t("Operator"), Role: access.Operator})
+		}
+		return p.refused(w, page, &page.Token, err)
+	}
+	u, err := p.app.SignIn(r.Context(), page.Email, r.PostForm.Get("password"), addr)
+	if err != nil {
+		return p.refused(w, page, &page.Fault, err)
+	}
+	return p.begin(w, r, visitorOf(u))
+}
+
+// refused shows the sign-in page again with what is wrong.
+func (p *Portal) refused(w http.ResponseWriter, page signInPage, at *string, err error) error {
+	status := http.StatusUnauthorized
+	switch fault.KindOf(err) {
+	case fault.Unauthenticated:
+	case fault.TooMany:
+		status = http.StatusTooManyRequests
+	default:
+		return err
+	}
+	text := page.Lang.t(sentenceOf(err))
+	if at == &page.Token {
+		page.Token = text
+	} else {
+		page.Fault = text
+	}
+	return p.render(w, status, "sign-in", page)
+}
+
+func visitorOf(u access.User) app.Visitor {
+	return app.Visitor{User: u.ID, Name: u.Name, Application: u.Application, Role: u.Role}
+}
+
+// strangersForm reads a form of a visitor without a session, which must come
+// from a page of ours.
+func (p *Portal) strangersForm(w http.ResponseWriter, r *http.Request) error {
+	if !p.sameSite(r) {
+		return foreignForm()
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		return malformedForm(err)
+	}
+	return nil
+}
 
 // useLink signs a visitor in by a link. Only a real visit uses the link up: a
 // look at the headers, or a browser that loads pages ahead, does not.
@@ -233,26 +271,65 @@ func (p *Portal) useLink(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	former, signed := p.sessions.find(p.cookie(r))
-	cookie, ok := p.sessions.use(r.PathValue("code"))
-	switch {
-	case ok:
-		if signed {
-			p.sessions.end(former.key)
-		}
-		p.setCookie(w, r, cookie)
-		http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
-	case signed: // the same link once more
-		http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
-	default:
-		return p.render(w, http.StatusGone, "link-spent", signInPage{p.frame(r, session{}, "This link is used up")})
+	if a, ok := p.visits.use(r.PathValue("code")); ok {
+		return p.begin(w, r, app.Visitor{Name: langOf(r).t("Operator"), Application: a, Role: access.Operator})
 	}
-	return nil
+	_, _, signed, err := p.sessionOf(r, false)
+	if err != nil {
+		return err
+	}
+	if signed { // the same link once more
+		http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
+		return nil
+	}
+	return p.render(w, http.StatusGone, "link-spent", signInPage{frame: p.frame(r, session{}, "This link is used up")})
 }
 
 func (p *Portal) signOut(w http.ResponseWriter, r *http.Request, s session) error {
-	p.sessions.end(s.key)
+	if err := p.app.CloseSession(r.Context(), s.key); err != nil {
+		return err
+	}
 	p.setCookie(w, r, "")
 	http.Redirect(w, r, p.base()+"/sign-in", http.StatusSeeOther)
 	return nil
+}
+
+// joinPage is where an invited person chooses a password.
+type joinPage struct {
+	frame
+	Action                   string
+	Email, As, Name          string
+	NameFault, PasswordFault string
+	Other                    string
+	Least                    int
+}
+
+func (p *Portal) invitation(w http.ResponseWriter, r *http.Request) error {
+	return p.showJoin(w, r, http.StatusOK, joinPage{})
+}
+
+func (p *Portal) showJoin(w http.ResponseWriter, r *http.Request, status int, page joinPage) error {
+	i, err := p.app.Invited(r.Context(), r.PathValue("secret"))
+	if err != nil {
+		return err
+	}
+	page.frame = p.frame(r, session{}, "Welcome")
+	page.Action = p.base() + "/join/" + url.PathEscape(r.PathValue("secret"))
+	page.Email, page.As, page.Least = i.Email, page.Lang.roleName(i.Role), access.MinPassword
+	return p.render(w, status, "join", page)
+}
+
+func (p *Portal) join(w http.ResponseWriter, r *http.Request) error {
+	if err := p.strangersForm(w, r); err != nil {
+		return err
+	}
+	l, name := langOf(r), r.PostForm.Get("name")
+	u, err := p.app.Join(r.Context(), r.PathValue("secret"), name, r.PostForm.Get("password"))
+	if fields := fieldsOf(err); len(fields) > 0 {
+		return p.showJoin(w, r, http.StatusUnprocessableEntity, joinPage{Name: name, NameFault: l.t(fields["name"]), PasswordFault: l.t(fields["password"]), Other: l.t(fields["email"])})
+	}
+	if err != nil {
+		return err
+	}
+	return p.begin(w, r, visitorOf(u))
 }

@@ -28,7 +28,7 @@ func (p *Portal) stream(w http.ResponseWriter, r *http.Request, s session) error
 	if err != nil {
 		return err
 	}
-	done, ok := p.sessions.stream(s.key)
+	done, ok := p.visits.stream(s.key)
 	if !ok {
 		return fault.New(fault.TooMany, "too_many_streams", "Too many live pages are open; close one.")
 	}
@@ -82,7 +82,7 @@ func (p *Portal) stream(w http.ResponseWriter, r *http.Request, s session) error
 			}
 			drain(woken)
 		case <-beat.C:
-			if !p.sessions.lives(s.key) {
+			if !p.lives(r) {
 				_ = out.send(func(w io.Writer) error { _, err := io.WriteString(w, "event: end\ndata: session\n\n"); return err })
 				return nil
 			}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/consentwire/consentwire/internal/access"
 	"github.com/consentwire/consentwire/internal/sink"
 	"github.com/consentwire/consentwire/internal/store"
 )
@@ -196,8 +197,8 @@ func TestStream_endsWithTheSession(t *testing.T) {
 		w, t0 := &recorder{ResponseRecorder: httptest.NewRecorder()}, time.Now()
 		time.AfterFunc(20*time.Minute, func() { h.deliver("late") }) // no sign of the visitor
 		h.ServeHTTP(w, r)
-		if took := time.Since(t0); took < sessionIdle || took > sessionIdle+heartbeat {
-			t.Errorf("it ended after %v, want %v", took, sessionIdle)
+		if took := time.Since(t0); took < access.SessionIdle || took > access.SessionIdle+heartbeat {
+			t.Errorf("it ended after %v, want %v", took, access.SessionIdle)
 		}
 		text := w.text()
 		if !strings.Contains(text, `"body":"late"`) || !strings.HasSuffix(text, "event: end\ndata: session\n\n") {

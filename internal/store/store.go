@@ -240,6 +240,20 @@ type Reader interface {
 	// endpoint; none is with IncludeStale.
 	ReplaySelection(ctx context.Context, app access.ID, id subscription.ID, q ReplayQuery) (seqs []event.Seq, stale int, err error)
 
+	// UserByEmail returns the user of the portal with that address, whosever it
+	// is.
+	UserByEmail(ctx context.Context, email string) (access.User, error)
+	// Users returns an application's users of the portal, or with the empty one
+	// the operators, oldest first.
+	Users(ctx context.Context, app access.ID) ([]access.User, error)
+	// Invitation returns the one of that hash, whosever it is; Invitations those of
+	// an application, or with the empty one those of operators. Expired ones may be
+	// missing.
+	Invitation(ctx context.Context, hash [32]byte) (access.Invitation, error)
+	Invitations(ctx context.Context, app access.ID) ([]access.Invitation, error)
+	// Session returns the session of that hash. Ended ones may be missing.
+	Session(ctx context.Context, hash [32]byte) (access.Session, error)
+
 	// ReplayJobs returns the endpoint's latest replays, newest first, at most ten,
 	// also those that are done. Their Seqs are not read.
 	ReplayJobs(ctx context.Context, app access.ID, id subscription.ID) ([]delivery.ReplayJob, error)
@@ -640,6 +654,24 @@ type Tx interface {
 	Resume(app access.ID, id subscription.ID, now time.Time) error
 	// PutReplay stores a replay job.
 	PutReplay(app access.ID, r delivery.Replay) error
+
+	// UserByEmail and Invitation read within the transaction; see Reader.
+	UserByEmail(email string) (access.User, error)
+	Invitation(hash [32]byte) (access.Invitation, error)
+	// PutUser inserts, or updates the user of that address and ID. Error:
+	// fault.Conflict "email_taken" at "email" when another user has the address.
+	PutUser(u access.User) error
+	// DeleteUser removes an application's user, or with the empty one an operator,
+	// and ends the user's sessions. fault.NotFound when there is none.
+	DeleteUser(app access.ID, id string) error
+	// PutInvitation inserts; what expired before now is dropped on the way.
+	// DeleteInvitation is fault.NotFound when there is none.
+	PutInvitation(i access.Invitation, now time.Time) error
+	DeleteInvitation(hash [32]byte) error
+	// PutSession inserts or updates; what ended before now is dropped on the way.
+	// DeleteSession removes one; idempotent.
+	PutSession(s access.Session, now time.Time) error
+	DeleteSession(hash [32]byte) error
 
 	// PutBin inserts or updates; DeleteBin removes.
 	PutBin(b Bin) error

@@ -91,6 +91,12 @@ var sealedColumns = []sealedColumn{
 		},
 		of: 1,
 	},
+	{
+		page:  "SELECT kind, hash, sealed FROM portal_entry WHERE (kind, hash) > (?, ?) ORDER BY kind, hash LIMIT ?",
+		swap:  "UPDATE portal_entry SET sealed = ? WHERE kind = ? AND hash = ? AND sealed = ?",
+		first: []any{"", []byte{}},
+		place: func(key []any, _ []string) secret.Place { return entryPlace(key[0].(string), key[1].([]byte)) },
+	},
 }
 
 // errOtherKey says that the ring was given another first key meanwhile.

@@ -93,6 +93,7 @@ func world(t testing.TB, s *Store, n int) (app access.ID, records int) {
 		return errors.Join(
 			tx.PutConsent(fullConsent(app, "con_1"), someEvent(app, "con_1")), tx.PutSigningKey(app, e.SigningKeys[0]),
 			tx.PutEndpoint(e, delivery.Shown{URL: "u"}), tx.PutEndpoint(active, delivery.Shown{}), tx.PutEndpoint(gone, delivery.Shown{}),
+			tx.PutUser(access.User{ID: "usr_1", Application: app, Email: "ana@example.org", Name: "Ana", Role: access.Viewer, CreatedAt: start}),
 			tx.PutIdempotent(app, store.Idempotent{Key: "key-1", Route: "r", Response: []byte("a"), ExpiresAt: start.Add(time.Hour)}, start))
 	})
 	for _, e := range []delivery.Endpoint{"sub_1", "sub_3"} {
@@ -107,7 +108,7 @@ func world(t testing.TB, s *Store, n int) (app access.ID, records int) {
 	})
 	permissions(t, s, app) // sealed by the citizen's key only
 	subjects(t, s, app, n)
-	return app, n + 3 + 2 + 1 + 3 + 1 + 1 + 1 + 2 // subjects, endpoints, hold, shown, token, key pair, answer, meta
+	return app, n + 3 + 2 + 1 + 3 + 1 + 1 + 1 + 1 + 2 // subjects, endpoints, hold, shown, token, key pair, answer, user, meta
 }
 
 // check reads something of each column.
@@ -122,6 +123,9 @@ func check(t testing.TB, s *Store, app access.ID) {
 	}
 	if tok, err := s.Token(t.Context(), "sub_1"); err != nil || tok.Access.Reveal() != "a" {
 		t.Errorf("got token %v, %v, want it kept", tok, err)
+	}
+	if u, err := s.UserByEmail(t.Context(), "ana@example.org"); err != nil || u.Name != "Ana" {
+		t.Errorf("got %+v, %v, want the user", u, err)
 	}
 	if list, _, err := s.Consents(t.Context(), app, store.ConsentQuery{CitizenID: "citizen-of-con_1"}); err != nil || len(list) != 1 {
 		t.Errorf("got %d consents, %v, want it found by its citizen", len(list), err)
@@ -174,7 +178,7 @@ func TestStore_Rewrap(t *testing.T) {
 	before := sealedBy(t, s, keys)
 	for _, column := range []string{
 		"meta.value", "subject.sealed_key", "endpoint.sealed", "endpoint.hold_exchange", "shown.shown",
-		"idempotency.response", "kept_token.sealed", "signing_key.private_key",
+		"idempotency.response", "kept_token.sealed", "signing_key.private_key", "portal_entry.sealed",
 	} {
 		if before[column] == 0 {
 			t.Errorf("%s holds nothing sealed, so the test proves nothing", column)

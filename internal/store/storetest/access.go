@@ -197,6 +197,7 @@ func (r *room) everything(app access.ID, n string, at time.Time) {
 			tx.PutCredential(cred),
 			tx.PutToken(access.Token{Hash: access.HashToken("t" + n), ClientID: cred.ClientID, Application: app, ExpiresAt: at.Add(time.Hour)}, at),
 			tx.PutBin(store.Bin{Name: "bin_" + n, Application: app, Script: store.Script{Status: 200}, CreatedAt: at}),
+			tx.PutUser(access.User{ID: "usr_" + n, Application: app, Email: n + "@example.org", Name: "User " + n, Role: access.Viewer, CreatedAt: at}),
 			tx.PutIdempotent(app, store.Idempotent{Key: "k", Route: "r", Status: 201, Response: []byte(n), ExpiresAt: at.Add(time.Hour)}, at),
 			tx.PutEndpoint(e, picture(e)), tx.PutEndpoint(i, picture(i)),
 		)
@@ -228,7 +229,11 @@ func deleteApplication(t *testing.T, r *room) {
 	evts := r.events(app1)
 	r.update(func(tx store.Tx) error { return tx.DeleteApplication(app1) })
 
-	_, err := r.Store.Application(r.ctx, app1)
+	_, err := r.Store.UserByEmail(r.ctx, "1@example.org")
+	r.notFound("its user", err)
+	_, err = r.Store.UserByEmail(r.ctx, "2@example.org")
+	r.must(err)
+	_, err = r.Store.Application(r.ctx, app1)
 	r.notFound("the application", err)
 	_, err = r.Store.Credential(r.ctx, "cli_1")
 	r.notFound("its credential", err)
@@ -361,5 +366,78 @@ func foreign(t *testing.T, r *room) {
 	r.must(err)
 	if len(cs)+len(es)+n+len(creds)+len(ks) != 0 {
 		t.Errorf("got %d consents, %d of %d endpoints, %d credentials, %d key pairs of another, want none", len(cs), len(es), n, len(creds), len(ks))
+	}
+}
+
+func visitors(_ *testing.T, r *room) {
+	r.apps()
+	one := access.User{ID: "usr_1", Application: app1, Email: "ana@example.org", Name: "Ana", Role: access.Developer, Password: "$argon2id$x", CreatedAt: t0}
+	boss := access.User{ID: "usr_2", Email: "boss@example.org", Name: "Boss", Role: access.Operator, Password: "$argon2id$y", CreatedAt: t0}
+	r.update(func(tx store.Tx) error { return errors.Join(tx.PutUser(one), tx.PutUser(boss)) })
+	for _, want := range []access.User{one, boss} {
+		got, err := r.Store.UserByEmail(r.ctx, want.Email)
+		r.must(err)
+		r.same("by address", got, want)
+		list, err := r.Store.Users(r.ctx, want.Application)
+		r.must(err)
+		r.same("the list", list, []access.User{want})
+	}
+	if list, err := r.Store.Users(r.ctx, app2); err != nil || len(list) != 0 {
+		r.t.Errorf("another application's users: got %v, %v", list, err)
+	}
+	_, err := r.Store.UserByEmail(r.ctx, "eve@example.org")
+	r.notFound("what is not there", err)
+	one.Role = access.Viewer
+	r.update(func(tx store.Tx) error { return tx.PutUser(one) })
+	if got, err := r.Store.UserByEmail(r.ctx, one.Email); err != nil || got.Role != access.Viewer {
+		r.t.Errorf("got %v, %v, want the new role", got, err)
+	}
+	taken := one
+	taken.ID, taken.Application = "usr_3", app2
+	r.conflict("a taken address", r.Store.Update(r.ctx, func(tx store.Tx) error { return tx.PutUser(taken) }), "email_taken", "email")
+
+	i := access.Invitation{Hash: [32]byte{1}, Application: app1, Email: "rui@example.org", Role: access.PrivacyOfficer, ExpiresAt: minute(10)}
+	r.update(func(tx store.Tx) error { return tx.PutInvitation(i, t0) })
+	got, err := r.Store.Invitation(r.ctx, i.Hash)
+	r.must(err)
+	r.same("an invitation", got, i)
+	open, err := r.Store.Invitations(r.ctx, app1)
+	r.must(err)
+	r.same("the list of invitations", open, []access.Invitation{i})
+	r.notFound("what is not there", r.Store.Update(r.ctx, func(tx store.Tx) error { return tx.DeleteInvitation([32]byte{2}) }))
+
+	s := access.Session{Hash: [32]byte{3}, User: one.ID, Name: "Ana", Application: app1, Role: access.Viewer, Token: "tok", BeganAt: t0, SeenAt: minute(1)}
+	anonymous := access.Session{Hash: [32]byte{4}, Name: "Operator", Role: access.Operator, Token: "tik", BeganAt: t0, SeenAt: minute(1)}
+	r.update(func(tx store.Tx) error { return errors.Join(tx.PutSession(s, t0), tx.PutSession(anonymous, t0)) })
+	for _, want := range []access.Session{s, anonymous} {
+		got, err := r.Store.Session(r.ctx, want.Hash)
+		r.must(err)
+		r.same("a session", got, want)
+	}
+	anonymous.Application, anonymous.SeenAt = app2, minute(2)
+	r.update(func(tx store.Tx) error { return tx.PutSession(anonymous, minute(2)) })
+	moved, err := r.Store.Session(r.ctx, anonymous.Hash)
+	r.must(err)
+	r.same("one that passed on", moved, anonymous)
+
+	r.notFound("what is not there", r.Store.Update(r.ctx, func(tx store.Tx) error { return tx.DeleteUser(app2, one.ID) }))
+	r.notFound("what is not there", r.Store.Update(r.ctx, func(tx store.Tx) error { return tx.DeleteUser("", "") }))
+	r.update(func(tx store.Tx) error { return tx.DeleteUser(app1, one.ID) })
+	_, err = r.Store.Session(r.ctx, s.Hash)
+	r.notFound("what is not there", err)
+	if _, err := r.Store.Session(r.ctx, anonymous.Hash); err != nil {
+		r.t.Errorf("a session of nobody: got %v, want it to stay", err)
+	}
+	// What is over is dropped on the way of the next.
+	late := access.Session{Hash: [32]byte{5}, Role: access.Operator, BeganAt: minute(600), SeenAt: minute(600)}
+	r.update(func(tx store.Tx) error { return tx.PutSession(late, minute(600)) })
+	_, err = r.Store.Session(r.ctx, anonymous.Hash)
+	r.notFound("what is not there", err)
+	_, err = r.Store.Invitation(r.ctx, i.Hash)
+	r.notFound("what is not there", err)
+	r.update(func(tx store.Tx) error { return tx.DeleteSession(late.Hash) })
+	r.update(func(tx store.Tx) error { return tx.DeleteSession(late.Hash) })
+	if _, err := r.Store.UserByEmail(r.ctx, boss.Email); err != nil {
+		r.t.Errorf("a user: got %v, want it to stay", err)
 	}
 }

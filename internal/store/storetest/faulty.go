@@ -385,6 +385,31 @@ func (f *Faulty) ReplaySelection(ctx context.Context, app access.ID, id subscrip
 	return seqs, stale, err
 }
 
+// UserByEmail implements store.Reader.
+func (f *Faulty) UserByEmail(ctx context.Context, email string) (access.User, error) {
+	return do(f, "UserByEmail", func() (access.User, error) { return f.Store.UserByEmail(ctx, email) })
+}
+
+// Users implements store.Reader.
+func (f *Faulty) Users(ctx context.Context, app access.ID) ([]access.User, error) {
+	return do(f, "Users", func() ([]access.User, error) { return f.Store.Users(ctx, app) })
+}
+
+// Invitation implements store.Reader.
+func (f *Faulty) Invitation(ctx context.Context, hash [32]byte) (access.Invitation, error) {
+	return do(f, "Invitation", func() (access.Invitation, error) { return f.Store.Invitation(ctx, hash) })
+}
+
+// Invitations implements store.Reader.
+func (f *Faulty) Invitations(ctx context.Context, app access.ID) ([]access.Invitation, error) {
+	return do(f, "Invitations", func() ([]access.Invitation, error) { return f.Store.Invitations(ctx, app) })
+}
+
+// Session implements store.Reader.
+func (f *Faulty) Session(ctx context.Context, hash [32]byte) (access.Session, error) {
+	return do(f, "Session", func() (access.Session, error) { return f.Store.Session(ctx, hash) })
+}
+
 // ReplayJobs implements store.Reader.
 func (f *Faulty) ReplayJobs(ctx context.Context, app access.ID, id subscription.ID) ([]delivery.ReplayJob, error) {
 	return do(f, "ReplayJobs", func() ([]delivery.ReplayJob, error) { return f.Store.ReplayJobs(ctx, app, id) })
@@ -467,6 +492,46 @@ type faultyTx struct {
 func (t *faultyTx) no(call string, fn func() error) error {
 	_, err := do(t.f, TxCall+call, func() (struct{}, error) { return struct{}{}, fn() })
 	return err
+}
+
+// UserByEmail implements store.Tx.
+func (t *faultyTx) UserByEmail(email string) (access.User, error) {
+	return do(t.f, TxCall+"UserByEmail", func() (access.User, error) { return t.Tx.UserByEmail(email) })
+}
+
+// Invitation implements store.Tx.
+func (t *faultyTx) Invitation(hash [32]byte) (access.Invitation, error) {
+	return do(t.f, TxCall+"Invitation", func() (access.Invitation, error) { return t.Tx.Invitation(hash) })
+}
+
+// PutUser implements store.Tx.
+func (t *faultyTx) PutUser(u access.User) error {
+	return t.no("PutUser", func() error { return t.Tx.PutUser(u) })
+}
+
+// DeleteUser implements store.Tx.
+func (t *faultyTx) DeleteUser(app access.ID, id string) error {
+	return t.no("DeleteUser", func() error { return t.Tx.DeleteUser(app, id) })
+}
+
+// PutInvitation implements store.Tx.
+func (t *faultyTx) PutInvitation(i access.Invitation, now time.Time) error {
+	return t.no("PutInvitation", func() error { return t.Tx.PutInvitation(i, now) })
+}
+
+// DeleteInvitation implements store.Tx.
+func (t *faultyTx) DeleteInvitation(hash [32]byte) error {
+	return t.no("DeleteInvitation", func() error { return t.Tx.DeleteInvitation(hash) })
+}
+
+// PutSession implements store.Tx.
+func (t *faultyTx) PutSession(s access.Session, now time.Time) error {
+	return t.no("PutSession", func() error { return t.Tx.PutSession(s, now) })
+}
+
+// DeleteSession implements store.Tx.
+func (t *faultyTx) DeleteSession(hash [32]byte) error {
+	return t.no("DeleteSession", func() error { return t.Tx.DeleteSession(hash) })
 }
 
 // PutApplication implements store.Tx.

@@ -44,6 +44,9 @@ func (r *room) opens(n string) {
 	}
 	_, err := r.Store.Consent(r.ctx, app, string(conID(n)))
 	r.must(err)
+	u, err := r.Store.UserByEmail(r.ctx, n+"@example.org")
+	r.must(err)
+	r.same("a user", u.Name, "User "+n)
 	_, err = r.Store.Config(r.ctx, delivery.Endpoint(e))
 	r.must(err)
 	d, err := r.Store.Delivery(r.ctx, app, delivery.ID(delivery.Endpoint(e), 3))

@@ -59,6 +59,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"deleting an application removes all that is its", deleteApplication},
 		{"idempotent answers", idempotent},
 		{"bins", bins},
+		{"who may use the portal", visitors},
 		{"what is another application's does not exist", foreign},
 
 		{"consents are kept whole", consentRoundTrip},
