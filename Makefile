@@ -3,12 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build dev test check format vet lint modules interop tests bench bench-large fuzz cover clean
+.PHONY: help build dev test check format vet lint modules interop browser receivers screenshots tests bench bench-large fuzz cover clean
 
 # The linters live in a module of their own: the program drags none of them.
 TOOL := go tool -modfile=tools/go.mod
-# The tag npm adds the tests that run the official JavaScript verifiers and
-# real OAuth 2.0 servers, the tag postgres those on a throwaway PostgreSQL.
+# The tag npm adds the tests that run what is not Go: the official JavaScript
+# verifiers, real OAuth 2.0 servers, Chromium, receivers in other languages;
+# the tag postgres those on a throwaway PostgreSQL.
 TAGS := npm,postgres
 # How often the crash test kills the server.
 KILLS ?= 25
@@ -55,9 +56,23 @@ lint:
 interop:
 	@tools/need "node nodejs" nodejs >/dev/null
 	@tools/need npm npm >/dev/null
-	@for dir in signature/interop internal/servertest/oauth/node; do (cd $$dir && npm ci --no-audit --no-fund --loglevel=error); done
+	@for dir in signature/interop internal/servertest/oauth/node internal/servertest/browser; do (cd $$dir && npm ci --no-audit --no-fund --loglevel=error); done
 
-tests: interop
+browser: interop
+	@tools/need "chromium chromium-browser google-chrome" chromium >/dev/null
+
+# What runs the receivers that the portal shows.
+receivers:
+	@tools/need python3 python3 >/dev/null
+	@tools/need java default-jdk-headless >/dev/null
+	@tools/need mcs mono-mcs >/dev/null
+	@tools/need mono mono-runtime libmono-system-core4.0-cil >/dev/null
+	@tools/need php php-cli >/dev/null
+
+screenshots: browser ## take the pictures of the portal's pages anew, docs/screenshots
+	@CONSENTWIRE_SCREENSHOTS=$(CURDIR)/docs/screenshots go test -tags $(TAGS) -count=1 -run TestBrowser_everyPage ./internal/servertest
+
+tests: interop browser receivers
 	@tools/need gcc gcc libc6-dev >/dev/null
 	@tools/need curl curl >/dev/null
 	@tools/need ip iproute2 >/dev/null

@@ -1,7 +1,6 @@
 package api
 
 import (
-
 	"github.com/consentwire/consentwire/internal/body"
 	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/subscription"

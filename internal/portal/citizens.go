@@ -18,7 +18,7 @@ type citizenItem struct {
 	Href    string
 	Speaks  string // the citizen's language
 	Changed moment
-	Version int64
+	Changes int64
 }
 
 type citizensPage struct {

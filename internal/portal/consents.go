@@ -128,7 +128,6 @@ type consentPage struct {
 	frame
 	consentItem
 	Official   string
-	Version    int64
 	Facts      []fact
 	States     []stateBox
 	Deadlines  []deadline
@@ -176,7 +175,7 @@ func (p *Portal) consent(w http.ResponseWriter, r *http.Request, s session) erro
 	}
 	l, now := f.Lang, time.Now()
 	page := consentPage{
-		frame: f, consentItem: p.consentItem(l, c), Official: c.OfficialStatus(), Version: c.Version, States: l.states(c), Permission: c.Permissions,
+		frame: f, consentItem: p.consentItem(l, c), Official: c.OfficialStatus(), States: l.states(c), Permission: c.Permissions,
 		Facts: l.consentFacts(c),
 	}
 	if !c.Closed() {

@@ -32,6 +32,14 @@ var notices = map[string]string{
 	"revoked":      "The credential is removed, and every token that it got.",
 }
 
+// What a bin's page lists is so much that the page stays below 150 kB: about so
+// many bytes in all, of which a request takes so many besides its body. Ours.
+const (
+	maxListing   = 90 << 10
+	rowMarkup    = 2 << 10
+	headerMarkup = 60
+)
+
 // inspectorPage shows a bin live.
 type inspectorPage struct {
 	frame
@@ -45,6 +53,9 @@ type inspectorPage struct {
 	Blank   row    // what the script fills in
 	Count   int
 	Full    bool   // the oldest have gone
+	Hidden  int    // older ones that are kept
+	Older   string // ID of the newest of those; empty: there are none
+	Later   bool   // it is not the first page
 	Most    int    // that are kept
 	Latest  string // ID of the newest; the stream goes on behind it
 	Form    scriptForm
@@ -96,8 +107,21 @@ func (p *Portal) showBin(w http.ResponseWriter, r *http.Request, s session, b st
 		Count: len(rs), Full: len(rs) >= sink.MaxRequests, Most: sink.MaxRequests,
 		Form: form, Invalid: status != http.StatusOK,
 	}
-	for _, r := range slices.Backward(rs) {
-		page.Rows = append(page.Rows, f.Lang.rowOf(r, f.Base, maxShown))
+	size := 0
+	behind := len(rs) // the index behind what is listed; the page is asked for by the newest that it is to list
+	for i, q := range rs {
+		if q.ID == r.URL.Query().Get("from") {
+			behind, page.Later = i+1, i+1 < len(rs)
+		}
+	}
+	for i, q := range slices.Backward(rs[:behind]) {
+		row := f.Lang.rowOf(q, f.Base, maxShown)
+		if size += rowMarkup + len(row.Body) + len(q.Headers)*headerMarkup; size > maxListing && len(page.Rows) > 0 {
+			page.Older = q.ID
+			page.Hidden = i + 1
+			break
+		}
+		page.Rows = append(page.Rows, row)
 	}
 	if len(rs) > 0 {
 		page.Latest = rs[len(rs)-1].ID

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -461,9 +462,17 @@ func TestSecrets_areOnNoPage(t *testing.T) {
 	call("GET", strings.TrimPrefix(link[1], link[2]), "", nil) // it signs in
 	var page string
 	servertest.Eventually(t, "the page to tell of tokens that are not to be had", func() bool {
-		page = call("GET", "/portal/", "", nil)
+		page = call("GET", "/portal/endpoints", "", nil)
 		return len(echo.tokens()) > 0 && strings.Contains(page, "invalid_scope") && strings.Contains(page, "500 Internal Server Error")
 	})
+	for _, id := range regexp.MustCompile(`/portal/endpoints/((?:sub|int)_[a-z0-9]+)`).FindAllStringSubmatch(page, -1) {
+		page += call("GET", "/portal/endpoints/"+id[1], "", nil) + call("GET", "/portal/endpoints/"+id[1]+"/edit", "", nil)
+	}
+	page += call("GET", "/portal/", "", nil)
+	tried := call("GET", "/portal/deliveries", "", nil)
+	for _, id := range regexp.MustCompile(`/portal/deliveries/dlv_[a-z0-9_-]+`).FindAllString(tried, -1) {
+		page += call("GET", id, "", nil)
+	}
 	for name, token := range echo.tokens() {
 		secrets["the "+name] = token
 	}

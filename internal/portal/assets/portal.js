@@ -5,7 +5,7 @@
   const list = document.getElementById("list");
   const blank = document.getElementById("row");
   const live = document.getElementById("live");
-  if (!list || !blank || !live || !window.EventSource) return;
+  if (!list || !blank || !live || !window.EventSource || "still" in list.dataset) return;
 
   const most = Number(list.dataset.most);
   const tally = document.getElementById("tally");

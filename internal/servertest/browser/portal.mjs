@@ -1,0 +1,191 @@
+// Looks at the portal in Chromium. It reads one JSON object from standard input
+// and writes one: {"faults": [...]}.
+import { readFileSync, mkdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { chromium } from "playwright-core";
+
+const options = JSON.parse(readFileSync(0, "utf8"));
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const faults = [];
+const fault = (where, text) => faults.push(`${where}: ${text}`);
+const wide = { width: 1280, height: 800 };
+const phone = { width: 390, height: 844 };
+const maxTransfer = 150_000; // bytes, of a page with all that it needs
+
+const browser = await chromium.launch({
+  executablePath: options.chromium,
+  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+});
+
+// visitor returns a page that is signed in, in a browser of its own.
+async function visitor(settings) {
+  const context = await browser.newContext({ viewport: wide, locale: "en-US", ...settings });
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  page.on("console", (m) => {
+    if (m.type() === "error" || m.type() === "warning") fault(page.url(), `console: ${m.text()}`);
+  });
+  page.on("pageerror", (e) => fault(page.url(), `script: ${e.message}`));
+  page.on("dialog", (d) => {
+    fault(page.url(), `a dialog opened: ${d.message()}`);
+    d.dismiss();
+  });
+  page.on("requestfailed", (r) => {
+    // A live part is cut off when its page is left.
+    if (!/\/(stream|jobs)(\?|$)/.test(r.url())) fault(page.url(), `${r.url()}: ${r.failure()?.errorText}`);
+  });
+  return { context, page };
+}
+
+// look holds a page to what holds for every page.
+async function look(context, page, where) {
+  const facts = await page.evaluate(() => ({
+    headings: document.querySelectorAll("h1").length,
+    title: document.title,
+    lang: document.documentElement.lang,
+    over: document.scrollingElement.scrollWidth - innerWidth,
+    pwned: window.__pwned !== undefined,
+  }));
+  if (facts.headings !== 1) fault(where, `${facts.headings} headings of the first level`);
+  if (!facts.title || !facts.lang) fault(where, "no title or no language");
+  if (facts.over > 0) fault(where, `it is ${facts.over} pixels wider than the window`);
+  if (facts.pwned) fault(where, "a script of somebody else ran");
+  // Over the debugger's line, for the content security policy lets no other script in.
+  const cdp = await context.newCDPSession(page);
+  await cdp.send("Runtime.evaluate", { expression: axe });
+  const run = await cdp.send("Runtime.evaluate", {
+    expression: "axe.run({resultTypes:['violations']}).then((r) => JSON.stringify(r.violations.map((v) => v.id + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 200)).join(' | '))))",
+    awaitPromise: true,
+    returnByValue: true,
+  });
+  if (run.result.value === undefined) fault(where, "axe did not run");
+  for (const v of JSON.parse(run.result.value ?? "[]")) fault(where, `axe: ${v}`);
+  await cdp.detach();
+}
+
+// shape names a page without what differs between two of its kind.
+const shape = (path) => path.replace(/\b(?:sub|int|mls|con|ctz|dlv|evt|bin|req|app)_[^/?&]+/g, "*").replace(/[?&](after|from|at|to|subject|endpoint|address|event)=[^&]*/g, "").replace(/events\/[a-z.*_]+/, "events/*");
+
+// crawl visits one page of each shape.
+async function crawl() {
+  const signs = await visitor({});
+  await signs.page.goto(options.link);
+  await signs.page.waitForSelector(".dlv"); // something was delivered
+  const state = await signs.context.storageState();
+  const base = new URL(signs.page.url()).origin;
+  const queue = ["/portal/", ...(options.also ?? [])];
+  const seen = new Map();
+  while (queue.length > 0 && seen.size < 80) {
+    const path = queue.shift();
+    if (seen.has(shape(path))) continue;
+    seen.set(shape(path), path);
+    let bytes = 0;
+    const { context, page } = await visitor({ storageState: state });
+    const cdp = await context.newCDPSession(page);
+    await cdp.send("Network.enable");
+    cdp.on("Network.loadingFinished", (e) => (bytes += e.encodedDataLength));
+    const response = await page.goto(base + path);
+    if (response.status() !== 200) fault(path, `status ${response.status()}`);
+    await page.waitForLoadState("load");
+    if (bytes > maxTransfer) fault(path, `${bytes} bytes`);
+    for (const href of await page.$$eval("a[href]", (as) => as.map((a) => a.getAttribute("href")))) {
+      if (href.startsWith("/portal/")) queue.push(href.replace(/#.*/, ""));
+    }
+    await context.close();
+    for (const scheme of ["light", "dark"]) {
+      for (const [size, viewport] of [["wide", wide], ["phone", phone]]) {
+        const { context, page } = await visitor({ storageState: state, colorScheme: scheme, viewport, reducedMotion: "reduce" });
+        await page.goto(base + path);
+        await look(context, page, `${path} (${scheme}, ${size})`);
+        if (options.out) {
+          mkdirSync(options.out, { recursive: true });
+          const name = shape(path).replace(/^\/portal\/?/, "").replace(/[^a-z]+/gi, "-").replace(/^-|-$/g, "") || "overview";
+          await page.screenshot({ path: `${options.out}/${name}-${scheme}-${size}.png`, fullPage: size === "wide" ? false : false });
+        }
+        await context.close();
+      }
+    }
+    // Without scripts the page can be read, in the other language, too.
+    const bare = await visitor({ storageState: state, javaScriptEnabled: false, locale: "pt-BR" });
+    await bare.page.goto(base + path);
+    if ((await bare.page.getAttribute("html", "lang")) !== "pt-BR") fault(path, "it is not in the visitor's language");
+    if ((await bare.page.innerText("main")).trim() === "") fault(path, "without scripts it is empty");
+    await bare.context.close();
+  }
+  return [...seen.values()];
+}
+
+// story is a newcomer's way from a wrong secret to a replay.
+async function story() {
+  const { page } = await visitor({});
+  const press = (name) => page.getByRole("button", { name, exact: true }).click();
+  const follow = (name) => page.getByRole("link", { name, exact: true }).first().click();
+  const says = (text) => page.getByText(text).first().waitFor();
+
+  await page.goto(options.link);
+  await page.getByRole("navigation", { name: "Parts of the portal" }).getByRole("link", { name: "Endpoints" }).click();
+  await follow("New subscription");
+  await page.getByLabel("Name", { exact: true }).fill("My bank");
+  await page.getByLabel("Address", { exact: true }).fill("ftp://nowhere");
+  await says("The URL must start with https://."); // said while it is typed
+  await page.getByLabel("Address", { exact: true }).fill(options.url);
+  await page.getByText("OAuth 2.0 client credentials").click();
+  await page.getByLabel("Token URL").fill(options.tokenUrl);
+  await page.locator(".mode:has(input:checked) .mode-fields").getByLabel("Client ID").fill(options.clientId);
+  await page.locator(".mode:has(input:checked) .mode-fields").getByLabel("Client secret").fill("wrong");
+  await page.locator("[data-token-ask]").getByText("grant_type=client_credentials").waitFor(); // the request it will produce
+  await page.locator("summary", { hasText: "More" }).click();
+  await page.getByText("consent.created", { exact: true }).click();
+  await press("Register");
+  await says("Keep this now; it is shown this once.");
+
+  // Why does it fail?
+  await press("Test now");
+  await says("It ended at the step “token”.");
+  await says("The client ID or the client secret is wrong.");
+  const shown = await page.content();
+  if (shown.includes(options.secret)) fault("the test", "it shows a secret");
+
+  // Mend it, and see it deliver.
+  await follow("Edit");
+  await page.locator(".mode:has(input:checked) .mode-fields").getByLabel("Client secret").fill(options.secret);
+  await press("Save");
+  await says("Saved.");
+  await press("Test now");
+  await says("The receiver took the test request.");
+  await follow("My bank").catch(() => {});
+  await page.locator(".dlv .badge", { hasText: "Delivered" }).first().waitFor();
+
+  // Pause it, and see what was discarded.
+  await follow("Pause");
+  await says("While it is paused, updates are discarded.");
+  await press("Pause and discard");
+  await says("Paused by its owner");
+  await page.locator(".dlv .badge", { hasText: "Discarded" }).first().waitFor(); // live
+  await follow("What was discarded");
+  await page.locator(".dlv .badge", { hasText: "Discarded" }).first().waitFor();
+  await page.locator(".dlv").first().click();
+  await says("It can be sent again.");
+
+  // Replay that.
+  await page.getByRole("link", { name: "My bank" }).first().click();
+  await press("Set active");
+  await says("Active: updates are sent from now on.");
+  await page.locator("section", { has: page.getByRole("heading", { name: "Send again" }) }).getByRole("link", { name: "What was discarded" }).click();
+  await press("Count them");
+  await says(/would be sent again/);
+  await press("Send again");
+  await says("They are put into their lanes and sent in order.");
+  await page.locator(".jobs .badge", { hasText: "Done" }).first().waitFor();
+  await page.goto(page.url().replace(/\?.*/, ""));
+}
+
+let pages = [];
+try {
+  if (options.story) await story();
+  else pages = await crawl();
+} catch (e) {
+  fault("the script", e.stack ?? String(e));
+}
+await browser.close();
+process.stdout.write(JSON.stringify({ faults, pages }));
