@@ -32,10 +32,6 @@ const (
 	modeOAuth2  mode = "oauth2"
 )
 
-func modes() []mode {
-	return []mode{modeNone, modeAPIKey, modeBasic, modeToken, modeRefresh, modeOAuth2}
-}
-
 // modeOf returns how an endpoint proves itself.
 func modeOf(e subscription.Endpoint) mode {
 	if e.Auth.Type == "" {

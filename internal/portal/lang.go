@@ -116,7 +116,7 @@ func (p *Portal) prefer(w http.ResponseWriter, r *http.Request) error {
 		return malformedForm(err)
 	}
 	keep := func(name, value string) {
-		http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: 365 * 24 * 3600, HttpOnly: true, Secure: p.secure(r), SameSite: http.SameSiteLaxMode})
+		http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: 365 * 24 * 3600, HttpOnly: true, Secure: p.secure(r), SameSite: http.SameSiteLaxMode}) // #nosec G124 -- HttpOnly and SameSite stand here; Secure where the portal is reached by https
 	}
 	for _, l := range languages() {
 		if r.PostForm.Get("lang") == string(l) {
@@ -131,6 +131,6 @@ func (p *Portal) prefer(w http.ResponseWriter, r *http.Request) error {
 	if !strings.HasPrefix(back, p.base()+"/") || strings.ContainsAny(back, "\\\r\n") || strings.Contains(back, "//") {
 		back = p.base() + "/"
 	}
-	http.Redirect(w, r, back, http.StatusSeeOther)
+	http.Redirect(w, r, back, http.StatusSeeOther) // #nosec G710 -- checked above
 	return nil
 }

@@ -2,6 +2,8 @@ package portal
 
 // inPortuguese are the texts of pages in Brazilian Portuguese, by the English
 // ones. What takes arguments takes the same ones in the same order.
+//
+// #nosec G101 -- labels that name passwords and secrets, and none of them
 var inPortuguese = map[string]string{
 	"%d of %d":          "%d de %d",
 	"%s bytes":          "%s bytes",

@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -36,21 +35,15 @@ func TestRoutes_scopes(t *testing.T) {
 			}
 			method, path, _ := strings.Cut(rt.pattern, " ")
 			path = regexp.MustCompile(`\{[^}]*\}`).ReplaceAllString(strings.TrimSuffix(path, "{$}"), "none")
+			if role.May(rt.scope) {
+				continue // what it shows or does is not the matter here
+			}
 			var w *httptest.ResponseRecorder
 			if method == http.MethodGet {
 				r := httptest.NewRequest(http.MethodGet, path, nil)
 				r.AddCookie(v.cookie)
-				ctx, cancel := cancelled(r.Context()) // a stream ends at once
-				w = h.do(r.WithContext(ctx))
-				cancel()
-				if role.May(rt.scope) {
-					continue // what it shows is not the matter here
-				}
 				w = h.do(r)
 			} else {
-				if role.May(rt.scope) {
-					continue // it would be done
-				}
 				w = v.post(path)
 			}
 			if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "Your role does not allow this.") {
@@ -147,11 +140,4 @@ func TestPreferences(t *testing.T) {
 	if page := h.do(r).Body.String(); !strings.Contains(page, `<html lang="pt-BR">`) {
 		t.Error("the page is not in the language that the browser prefers")
 	}
-}
-
-// cancelled returns a context that has ended.
-func cancelled(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	cancel()
-	return ctx, cancel
 }

@@ -371,8 +371,8 @@ func foreign(t *testing.T, r *room) {
 
 func visitors(_ *testing.T, r *room) {
 	r.apps()
-	one := access.User{ID: "usr_1", Application: app1, Email: "ana@example.org", Name: "Ana", Role: access.Developer, Password: "$argon2id$x", CreatedAt: t0}
-	boss := access.User{ID: "usr_2", Email: "boss@example.org", Name: "Boss", Role: access.Operator, Password: "$argon2id$y", CreatedAt: t0}
+	one := access.User{ID: "usr_1", Application: app1, Email: "ana@example.org", Name: "Ana", Role: access.Developer, Password: "$argon2id$x", CreatedAt: t0} // #nosec G101 -- no hash of anything
+	boss := access.User{ID: "usr_2", Email: "boss@example.org", Name: "Boss", Role: access.Operator, Password: "$argon2id$y", CreatedAt: t0}                  // #nosec G101 -- no hash of anything
 	r.update(func(tx store.Tx) error { return errors.Join(tx.PutUser(one), tx.PutUser(boss)) })
 	for _, want := range []access.User{one, boss} {
 		got, err := r.Store.UserByEmail(r.ctx, want.Email)
