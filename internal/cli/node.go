@@ -132,7 +132,7 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 		nodes = n.store
 	}
 	n.engine = dispatch.New(dispatch.Options{
-		Log: n.store, Nodes: nodes, Client: n.client, Mailer: smtp.New(n.client, delivery.UserAgent(b.version)), Guard: n.guard, Schedule: delivery.Schedule(cfg.RetrySchedule),
+		Log: n.store, Nodes: nodes, Tallies: n.store, Client: n.client, Mailer: smtp.New(n.client, delivery.UserAgent(b.version)), Guard: n.guard, Schedule: delivery.Schedule(cfg.RetrySchedule),
 		Timeout: cfg.AttemptTimeout, Version: b.version, Logger: l, Metrics: metrics,
 	})
 	n.sweep = sweep.New(n.app, l)

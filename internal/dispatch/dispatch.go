@@ -62,7 +62,8 @@ type Mailer interface {
 // Options join an engine together.
 type Options struct {
 	Log      Log
-	Nodes    Nodes // nil: the store is this process's alone
+	Nodes    Nodes   // nil: the store is this process's alone
+	Tallies  Tallies // nil: nothing is counted for plots
 	Client   Client
 	Mailer   Mailer // needed once there are mail senders
 	Guard    *egress.Guard
@@ -158,11 +159,12 @@ type Engine struct {
 	running  bool
 	stopping bool
 	measured time.Time // when the gauges were set
+	tallies  map[access.ID]*delivery.Tally
 }
 
 // New returns an engine that does nothing until Run.
 func New(o Options) *Engine {
-	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), places: windowPlaces, runners: map[delivery.Endpoint]*runner{}, parts: map[delivery.Endpoint][]*runner{}, ofApp: map[string][]*runner{}, sources: map[delivery.Endpoint]*credential.Source{}}
+	e := &Engine{o: o, agent: delivery.UserAgent(o.Version), poke: make(chan struct{}, 1), places: windowPlaces, runners: map[delivery.Endpoint]*runner{}, parts: map[delivery.Endpoint][]*runner{}, ofApp: map[string][]*runner{}, sources: map[delivery.Endpoint]*credential.Source{}, tallies: map[access.ID]*delivery.Tally{}}
 	e.agentField = []string{e.agent}
 	e.rescan, e.cluster.nodes = make(chan struct{}, 1), o.Nodes
 	e.slots = [paces]int{delivery.Unproven: maxUnproven, delivery.Quick: maxQuick, delivery.Slow: maxSlow}
@@ -187,6 +189,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		defer close(recorded)
 		e.record(ctx)
 	}()
+	go e.keepTallies(ctx)
 
 	e.join()
 	every := rescanAlone
@@ -231,6 +234,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	e.poked()
 	<-recorded
+	e.handTallies(ctx)
 	e.leave()
 	return nil
 }

@@ -88,6 +88,7 @@ type bench struct {
 	pad    int    // bytes that are added to each body
 	mailer dispatch.Mailer
 	nodes  dispatch.Nodes // nil: it is alone
+	counts bool           // the engine's counts are kept
 
 	mu     sync.Mutex
 	answer func(got) answer
@@ -146,8 +147,13 @@ func (b *bench) start() {
 	if b.wrap != nil {
 		log = b.wrap(log)
 	}
+	var tallies dispatch.Tallies
+	if b.counts {
+		tallies = b.store
+	}
 	e := dispatch.New(dispatch.Options{
-		Log: log, Nodes: b.nodes, Client: b, Mailer: b.mailer, Guard: guard, Schedule: delivery.Schedule{time.Minute, 10 * time.Minute},
+		Tallies: tallies,
+		Log:     log, Nodes: b.nodes, Client: b, Mailer: b.mailer, Guard: guard, Schedule: delivery.Schedule{time.Minute, 10 * time.Minute},
 		Timeout: 15 * time.Second, Version: "test", Logger: slog.New(slog.NewTextHandler(&b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if b.window > 0 {

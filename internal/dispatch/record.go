@@ -312,6 +312,7 @@ func (e *Engine) recorded(batch []delivery.Progress, from []*runner, outcomes []
 			o = outcomes[i]
 			if !o.Fenced {
 				e.count(&batch[i])
+				r.tally(&batch[i])
 			}
 		}
 		r.recordedAs(&batch[i], &o, err)

@@ -3,6 +3,7 @@ package portal
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/consentwire/consentwire/internal/store"
 )
@@ -23,6 +24,8 @@ type overviewPage struct {
 	Endpoints       []endpointItem
 	MoreEndpoints   int
 	EndpointsFailed bool
+
+	Plots plots
 
 	Latest       []deliveryItem
 	LatestFailed bool
@@ -53,6 +56,8 @@ func (p *Portal) overview(w http.ResponseWriter, r *http.Request, s session) err
 		p.log.ErrorContext(r.Context(), "read "+what, "application", string(s.app), "error", err)
 		return true
 	}
+	page.Plots, err = p.plots(r.Context(), f.Lang, s, r.URL.Query().Get("time"), time.Now())
+	failed("tallies", err)
 	var total int
 	page.Endpoints, total, err = p.endpointItems(r.Context(), f.Lang, s, 0, overviewEndpoints)
 	page.MoreEndpoints, page.EndpointsFailed = total-len(page.Endpoints), failed("endpoints", err)

@@ -72,6 +72,15 @@ type Store interface {
 	// file uses, of a PostgreSQL database the log and the attempts.
 	Size(ctx context.Context) (bytes int64, err error)
 
+	// Tally adds what was counted of applications' deliveries to what is kept of
+	// the spans in which at lies, of each delivery.Span, and drops what is older
+	// than these keep; Waiting is not added but the greater one kept. The At of a
+	// tally is not looked at; an application that is gone is left out.
+	Tally(ctx context.Context, at time.Time, of map[access.ID]*delivery.Tally) error
+	// Behind counts the events behind a place of the log that an endpoint is told,
+	// at most delivery.BacklogExact; of a part of an endpoint its share.
+	Behind(ctx context.Context, e delivery.Endpoint, after event.Seq) (int, error)
+
 	// Watch registers a function that is told, after each commit, what it
 	// touched. It is called on the committer's goroutine and must return at
 	// once. A missed call costs one poll interval, never an event.
@@ -262,6 +271,11 @@ type Reader interface {
 	// delivery first, at most so many. What the application does not own is left
 	// out.
 	Pulses(ctx context.Context, app access.ID, ids []subscription.ID, limit int) (map[subscription.ID][]delivery.Pulse, error)
+
+	// Tallies returns an application's tallies of that length, the one in which
+	// from lies and later ones, oldest first. Spans in which nothing was counted
+	// are left out.
+	Tallies(ctx context.Context, app access.ID, span delivery.Span, from time.Time) ([]delivery.Tally, error)
 
 	// Bin returns an inspector's bin by its name, whosever it is.
 	Bin(ctx context.Context, name string) (Bin, error)

@@ -128,6 +128,7 @@ func (t *tx) DeleteApplication(app access.ID) error {
 		"DELETE FROM idempotency WHERE app = ?",
 		"DELETE FROM bin WHERE app = ?",
 		"DELETE FROM portal_entry WHERE app = ?",
+		"DELETE FROM tally WHERE app = ?",
 		"DELETE FROM token WHERE app = ?",
 		"DELETE FROM credential WHERE app = ?",
 		"DELETE FROM application WHERE app = ?",

@@ -170,7 +170,7 @@ var added0003 = []string{
 	"DROP TABLE feed_used", "ALTER TABLE application DROP COLUMN configuration", "DROP TABLE import", "DROP TABLE import_error",
 	"ALTER TABLE endpoint DROP COLUMN late", "ALTER TABLE endpoint DROP COLUMN owner", "ALTER TABLE endpoint DROP COLUMN lease_until", "DROP TABLE node",
 	"ALTER TABLE application DROP COLUMN pruned_seq", "ALTER TABLE application DROP COLUMN pruned_chain", "ALTER TABLE span DROP COLUMN pruned", "DROP TABLE loss",
-	"ALTER TABLE endpoint DROP COLUMN parts", "ALTER TABLE replay DROP COLUMN part", "DROP TABLE endpoint_part", "DROP TABLE portal_entry", "DROP INDEX replay_latest", // which 0008 to 0012 added
+	"ALTER TABLE endpoint DROP COLUMN parts", "ALTER TABLE replay DROP COLUMN part", "DROP TABLE endpoint_part", "DROP TABLE portal_entry", "DROP INDEX replay_latest", "DROP TABLE tally", // which 0008 to 0013 added
 	"DROP TABLE citizen_merged", "DROP TABLE checkpoint", "DROP TABLE mail_template", "DROP TABLE confirmation", // which 0006 added
 	"ALTER TABLE event DROP COLUMN erased", "ALTER TABLE event DROP COLUMN digest", "ALTER TABLE event DROP COLUMN chain", // which 0005 added
 	"ALTER TABLE application DROP COLUMN log_head", "ALTER TABLE application DROP COLUMN history_head",

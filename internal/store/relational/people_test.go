@@ -15,7 +15,7 @@ var added0006 = []string{
 	"DROP TABLE citizen_merged", "DROP TABLE checkpoint", "DROP TABLE mail_template", "DROP TABLE confirmation",
 	"ALTER TABLE endpoint DROP COLUMN late", "ALTER TABLE endpoint DROP COLUMN owner", "ALTER TABLE endpoint DROP COLUMN lease_until", "DROP TABLE node",
 	"ALTER TABLE application DROP COLUMN pruned_seq", "ALTER TABLE application DROP COLUMN pruned_chain", "ALTER TABLE span DROP COLUMN pruned", "DROP TABLE loss",
-	"ALTER TABLE endpoint DROP COLUMN parts", "ALTER TABLE replay DROP COLUMN part", "DROP TABLE endpoint_part", "DROP TABLE portal_entry", "DROP INDEX replay_latest", // which 0008 to 0012 added
+	"ALTER TABLE endpoint DROP COLUMN parts", "ALTER TABLE replay DROP COLUMN part", "DROP TABLE endpoint_part", "DROP TABLE portal_entry", "DROP INDEX replay_latest", "DROP TABLE tally", // which 0008 to 0013 added
 	"DROP INDEX citizen_group", "ALTER TABLE citizen DROP COLUMN group_id", "ALTER TABLE permission_transaction DROP COLUMN recorded_at",
 	"DELETE FROM goose_db_version WHERE version_id > 5",
 }

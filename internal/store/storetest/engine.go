@@ -881,6 +881,8 @@ func deliveryPages(t *testing.T, r *room) {
 		{"of a subject", store.DeliveryQuery{Subject: "con_1"}, func(v delivery.View) bool { return v.Subject == "con_1" }},
 		{"of an event", store.DeliveryQuery{EventID: evts[6].ID}, func(v delivery.View) bool { return v.Seq == 7 }},
 		{"of an event unknown", store.DeliveryQuery{EventID: "evt_none"}, func(delivery.View) bool { return false }},
+		{"of a type", store.DeliveryQuery{Type: event.ConsentApproved}, func(v delivery.View) bool { return !created(v.Seq) }},
+		{"of a type and a subject", store.DeliveryQuery{Type: event.ConsentCreated, Subject: "con_1"}, func(v delivery.View) bool { return created(v.Seq) && v.Subject == "con_1" }},
 		{"delivered", store.DeliveryQuery{Status: delivery.Delivered}, func(v delivery.View) bool { return v.Endpoint == "sub_b" && v.Seq < 3 }},
 		{"retrying", store.DeliveryQuery{Status: delivery.Retrying}, func(v delivery.View) bool { return v.Endpoint == "sub_b" && v.Seq == 3 }},
 		{"cancelled", store.DeliveryQuery{Status: delivery.Cancelled}, func(v delivery.View) bool { return v.Endpoint == "sub_gone" }},
@@ -903,7 +905,20 @@ func deliveryPages(t *testing.T, r *room) {
 			r.same(fmt.Sprintf("%s, %d a page", tt.name, limit), r.deliveries(app1, tt.q), want)
 		}
 	}
-	_, _, err := r.Store.Deliveries(r.ctx, app1, store.DeliveryQuery{Endpoint: "int_a", Style: subscription.Subscription, Limit: 5})
+	pulses, err := r.Store.Pulses(r.ctx, app1, []subscription.ID{"sub_b", "int_a", "sub_none"}, 2)
+	r.must(err)
+	if ps := pulses["sub_b"]; len(ps) != 2 || ps[0].Delivered || !ps[1].Delivered || !ps[0].At.Equal(t0) || len(pulses["int_a"])+len(pulses["sub_none"]) != 0 {
+		t.Errorf("got pulses %+v, want the failed attempt at 3 and the one before", pulses)
+	}
+	if pulses, err := r.Store.Pulses(r.ctx, app2, []subscription.ID{"sub_b"}, 2); err != nil || len(pulses["sub_b"]) != 0 {
+		t.Errorf("got %v, %v of another application's endpoint, want none", pulses, err)
+	}
+	if n, err := r.Store.Behind(r.ctx, "sub_b", 6); err != nil || n != 8 {
+		t.Errorf("behind 6: got %d, %v, want the 8 that are created", n, err)
+	}
+	_, err = r.Store.Behind(r.ctx, "sub_gone", 0)
+	r.notFound("what a deleted endpoint is behind", err)
+	_, _, err = r.Store.Deliveries(r.ctx, app1, store.DeliveryQuery{Endpoint: "int_a", Style: subscription.Subscription, Limit: 5})
 	r.notFound("an interceptor's deliveries asked for as a subscription's", err)
 	_, _, err = r.Store.Deliveries(r.ctx, app1, store.DeliveryQuery{Endpoint: "sub_none", Style: subscription.Subscription, Limit: 5})
 	r.notFound("the deliveries to an unknown endpoint", err)

@@ -420,6 +420,22 @@ func (f *Faulty) Pulses(ctx context.Context, app access.ID, ids []subscription.I
 	return do(f, "Pulses", func() (map[subscription.ID][]delivery.Pulse, error) { return f.Store.Pulses(ctx, app, ids, limit) })
 }
 
+// Tallies implements store.Reader.
+func (f *Faulty) Tallies(ctx context.Context, app access.ID, span delivery.Span, from time.Time) ([]delivery.Tally, error) {
+	return do(f, "Tallies", func() ([]delivery.Tally, error) { return f.Store.Tallies(ctx, app, span, from) })
+}
+
+// Tally implements store.Store.
+func (f *Faulty) Tally(ctx context.Context, at time.Time, of map[access.ID]*delivery.Tally) error {
+	_, err := do(f, "Tally", func() (struct{}, error) { return struct{}{}, f.Store.Tally(ctx, at, of) })
+	return err
+}
+
+// Behind implements store.Store.
+func (f *Faulty) Behind(ctx context.Context, e delivery.Endpoint, after event.Seq) (int, error) {
+	return do(f, "Behind", func() (int, error) { return f.Store.Behind(ctx, e, after) })
+}
+
 // Bin implements store.Reader.
 func (f *Faulty) Bin(ctx context.Context, name string) (store.Bin, error) {
 	return do(f, "Bin", func() (store.Bin, error) { return f.Store.Bin(ctx, name) })

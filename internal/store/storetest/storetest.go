@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"idempotent answers", idempotent},
 		{"bins", bins},
 		{"who may use the portal", visitors},
+		{"what is counted adds up, and is dropped in time", tallies},
 		{"what is another application's does not exist", foreign},
 
 		{"consents are kept whole", consentRoundTrip},

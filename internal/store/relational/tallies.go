@@ -1,0 +1,128 @@
+package relational
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/delivery"
+	"github.com/consentwire/consentwire/internal/event"
+	"github.com/consentwire/consentwire/internal/store/db"
+	"github.com/consentwire/consentwire/internal/subscription"
+)
+
+// What a row of tally counts. The numbers are never changed.
+const (
+	talliedSent = iota + 1
+	talliedAccepted
+	talliedExhausted
+	talliedWaiting
+	talliedNotify = 100 // and the places of delivery.Times behind it
+)
+
+// Tally implements store.Store.
+func (s *Store) Tally(ctx context.Context, at time.Time, of map[access.ID]*delivery.Tally) error {
+	return s.write(ctx, func(t *tx) error {
+		for _, app := range slices.Sorted(maps.Keys(of)) {
+			key, err := t.app(app)
+			if isNotFound(err) {
+				continue // it was deleted meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			for _, span := range delivery.Spans() {
+				if err := t.addTally(key, span, at, of[app]); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (t *tx) addTally(app int64, span delivery.Span, at time.Time, of *delivery.Tally) error {
+	long, begin := time.Duration(span).Milliseconds(), millis(span.Begin(at))
+	add := func(what, n int) error {
+		if n == 0 {
+			return nil
+		}
+		sum := "tally.n + excluded.n"
+		if what == talliedWaiting {
+			sum = "CASE WHEN excluded.n > tally.n THEN excluded.n ELSE tally.n END"
+		}
+		return t.later("INSERT INTO tally (app, span, at, node, what, n) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (app, span, at, node, what) DO UPDATE SET n = "+sum,
+			app, long, begin, t.s.node, what, n)
+	}
+	for what, n := range map[int]int{talliedSent: of.Sent, talliedAccepted: of.Accepted, talliedExhausted: of.Exhausted, talliedWaiting: of.Waiting} {
+		if err := add(what, n); err != nil {
+			return err
+		}
+	}
+	for i, n := range of.Notify {
+		if err := add(talliedNotify+i, n); err != nil {
+			return err
+		}
+	}
+	return t.later("DELETE FROM tally WHERE app = ? AND span = ? AND at < ?", app, long, millis(at.Add(-span.Keep())))
+}
+
+// Tallies implements store.Reader.
+func (s *Store) Tallies(ctx context.Context, app access.ID, span delivery.Span, from time.Time) (list []delivery.Tally, err error) {
+	err = s.read(ctx, func(r *reader) error {
+		list = nil
+		key, err := r.app(app)
+		if err != nil {
+			return err
+		}
+		return r.each(func(rows db.Rows) error {
+			var at int64
+			var what, n int
+			if err := rows.Scan(&at, &what, &n); err != nil {
+				return err
+			}
+			if len(list) == 0 || !list[len(list)-1].At.Equal(moment(at)) {
+				list = append(list, delivery.Tally{At: moment(at)})
+			}
+			t := &list[len(list)-1]
+			switch {
+			case what == talliedSent:
+				t.Sent += n
+			case what == talliedAccepted:
+				t.Accepted += n
+			case what == talliedExhausted:
+				t.Exhausted += n
+			case what == talliedWaiting:
+				t.Waiting += n // each node counts what it sends
+			case what >= talliedNotify && what < talliedNotify+len(t.Notify):
+				t.Notify[what-talliedNotify] += n
+			}
+			return nil
+		}, "SELECT at, what, n FROM tally WHERE app = ? AND span = ? AND at >= ? ORDER BY at", key, time.Duration(span).Milliseconds(), millis(span.Begin(from)))
+	})
+	return list, err
+}
+
+// Behind implements store.Store.
+func (s *Store) Behind(ctx context.Context, e delivery.Endpoint, after event.Seq) (n int, err error) {
+	whole, _, parts := e.Split()
+	err = s.read(ctx, func(r *reader) error {
+		var app string
+		if err := r.get([]any{&app}, "SELECT a.app_id FROM endpoint p JOIN application a ON a.app = p.app WHERE p.endpoint_id = ?", string(whole)); err != nil {
+			return err
+		}
+		t, err := r.living(access.ID(app), subscription.ID(whole))
+		if err != nil {
+			return err
+		}
+		last, err := r.logEnd(t.key.app)
+		if err != nil {
+			return err
+		}
+		n, err = r.heard(t, after, last, delivery.BacklogExact)
+		return err
+	})
+	return n / parts, err
+}
