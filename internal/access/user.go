@@ -83,6 +83,21 @@ func (s Session) Forms(token string) bool {
 // NormalEmail returns an address as it names a user.
 func NormalEmail(s string) string { return strings.ToLower(strings.TrimSpace(s)) }
 
+// NormalName returns a name that somebody else wrote as one of a user: without
+// what cannot be shown, and not too long.
+func NormalName(s string) string {
+	s = strings.TrimSpace(strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) || c == utf8.RuneError {
+			return -1
+		}
+		return c
+	}, s))
+	if r := []rune(s); len(r) > maxUserField {
+		return string(r[:maxUserField])
+	}
+	return s
+}
+
 // CheckUser returns what is wrong with a user's address and role, by the names
 // of the fields "email" and "role".
 func CheckUser(email string, r Role) []fault.Field {

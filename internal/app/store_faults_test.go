@@ -250,6 +250,10 @@ var uses = []use{
 		_, err := s.SignIn(s.ctx, "ana@example.org", "correct horse battery", "192.0.2.1")
 		return err
 	}},
+	{method: "SignInVerified", reads: true, do: func(s *scene) error {
+		_, err := s.SignInVerified(s.ctx, "ana@example.org")
+		return err
+	}},
 	{method: "OpenSession", reads: true, do: func(s *scene) error {
 		_, err := s.OpenSession(s.ctx, app.Visitor{Name: "Ana", Application: s.app, Role: access.Viewer})
 		return err
@@ -264,6 +268,10 @@ var uses = []use{
 	{method: "Invited", reads: true, do: func(s *scene) error { _, err := s.Invited(s.ctx, s.invitation); return err }},
 	{method: "Join", repeat: "not_found", do: func(s *scene) error {
 		_, err := s.Join(s.ctx, s.invitation, "Rui", "correct horse battery")
+		return err
+	}},
+	{method: "JoinVerified", repeat: "not_found", do: func(s *scene) error {
+		_, err := s.JoinVerified(s.ctx, s.invitation, "rui@example.org", "Rui")
 		return err
 	}},
 	{method: "RemoveUser", repeat: "not_found", do: func(s *scene) error { return s.RemoveUser(s.ctx, s.app, s.user) }},

@@ -156,7 +156,7 @@ func (a *App) Join(ctx context.Context, sec, name, password string) (access.User
 	if fields := access.CheckPassword(name, password); len(fields) > 0 {
 		return access.User{}, &fault.Error{Kind: fault.Invalid, Code: fields[0].Code, Msg: fields[0].Msg, Fields: fields}
 	}
-	at, hash := now(), access.HashSession(sec)
+	at := now()
 	if _, err := a.Invited(ctx, sec); err != nil { // before the work of a hash
 		return access.User{}, err
 	}
@@ -164,24 +164,66 @@ func (a *App) Join(ctx context.Context, sec, name, password string) (access.User
 	rand.Read(salt[:]) // never fails (crypto/rand)
 	u := access.User{ID: id.New(id.User), Name: name, Password: secret.HashPassword(salt, password), CreatedAt: at}
 	err := a.update(ctx, func(tx store.Tx) error {
-		i, err := tx.Invitation(hash)
-		if err != nil {
-			return err
-		}
-		if !at.Before(i.ExpiresAt) {
-			return noInvitation()
-		}
-		u.Application, u.Email, u.Role = i.Application, i.Email, i.Role
-		switch _, err := tx.UserByEmail(u.Email); {
-		case err == nil:
-			return emailTaken()
-		case fault.KindOf(err) != fault.NotFound:
-			return err
-		}
-		if err := tx.DeleteInvitation(hash); err != nil {
-			return err
-		}
-		return tx.PutUser(u)
+		return makeUser(tx, sec, &u, at, func(access.Invitation) error { return nil })
+	})
+	return u, err
+}
+
+// makeUser makes of an invited person a user, if check has nothing against it.
+func makeUser(tx store.Tx, sec string, u *access.User, at time.Time, check func(access.Invitation) error) error {
+	hash := access.HashSession(sec)
+	i, err := tx.Invitation(hash)
+	if err != nil {
+		return err
+	}
+	if !at.Before(i.ExpiresAt) {
+		return noInvitation()
+	}
+	if err := check(i); err != nil {
+		return err
+	}
+	u.Application, u.Email, u.Role = i.Application, i.Email, i.Role
+	switch _, err := tx.UserByEmail(u.Email); {
+	case err == nil:
+		return emailTaken()
+	case fault.KindOf(err) != fault.NotFound:
+		return err
+	}
+	if err := tx.DeleteInvitation(hash); err != nil {
+		return err
+	}
+	return tx.PutUser(*u)
+}
+
+// SignInVerified returns the user with an address that an identity provider
+// vouches for. Error: fault.Unauthenticated "unknown_user".
+func (a *App) SignInVerified(ctx context.Context, email string) (access.User, error) {
+	u, err := a.store.UserByEmail(ctx, access.NormalEmail(email))
+	if fault.KindOf(err) == fault.NotFound {
+		err = fault.New(fault.Unauthenticated, "unknown_user", "The provider knows you, but nobody invited your mail address here. Ask your operator for an invitation, and use its link.")
+	}
+	return u, err
+}
+
+// JoinVerified is Join for a person whose address an identity provider vouches
+// for, and who gets no password.
+//
+// Errors: those of Invited; fault.Conflict "email_taken" and "other_email", when
+// the invitation is another address's.
+func (a *App) JoinVerified(ctx context.Context, sec, email, name string) (access.User, error) {
+	at := now()
+	email = access.NormalEmail(email)
+	if name = access.NormalName(name); name == "" {
+		name = email
+	}
+	u := access.User{ID: id.New(id.User), Name: name, CreatedAt: at}
+	err := a.update(ctx, func(tx store.Tx) error {
+		return makeUser(tx, sec, &u, at, func(i access.Invitation) error {
+			if i.Email != email {
+				return fault.New(fault.Conflict, "other_email", "The invitation is for another mail address than the one with which you signed in.")
+			}
+			return nil
+		})
 	})
 	return u, err
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/consentwire/consentwire/internal/egress"
 	"github.com/consentwire/consentwire/internal/event"
 	"github.com/consentwire/consentwire/internal/fault"
+	"github.com/consentwire/consentwire/internal/oidc"
 	"github.com/consentwire/consentwire/internal/portal"
 	"github.com/consentwire/consentwire/internal/secret"
 	"github.com/consentwire/consentwire/internal/sink"
@@ -137,8 +138,16 @@ func newNode(ctx context.Context, cfg config.Config, l *slog.Logger, listen func
 	})
 	n.sweep = sweep.New(n.app, l)
 	n.sink = sink.New(sink.Options{Store: n.store, Logger: l, PublicURL: publicURL})
+	var signOn portal.SignOn
+	if o := cfg.OIDC; o.Issuer != "" {
+		signOn = oidc.New(oidc.Options{
+			Issuer: o.Issuer, ClientID: o.ClientID, Secret: o.Secret, Name: o.Name, Client: n.client, Guard: n.guard,
+			Callback: func() string { return publicURL() + portal.CallbackPath },
+		})
+	}
 	n.portal, err = portal.New(portal.Options{
-		App: n.app, Store: n.store, Sink: n.sink, Check: urlCheck(n.guard), Tester: n.engine, Docs: eventDocs(),
+		SignOn: signOn,
+		App:    n.app, Store: n.store, Sink: n.sink, Check: urlCheck(n.guard), Tester: n.engine, Docs: eventDocs(),
 		PublicURL: publicURL, Logger: l, Version: b.version,
 	})
 	if err != nil {

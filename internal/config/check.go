@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,6 +69,7 @@ func (c *checker) config(cmd Command, s settings, noMigrate toggle) (Config, err
 	out.EgressAllow, out.EgressAllowHosts = c.allow("egress-allow", s.EgressAllow)
 	out.EgressAllowHTTP = c.toggle("egress-allow-http", s.EgressAllowHTTP)
 	out.EgressCA = c.roots("egress-ca-file", s.EgressCAFile)
+	out.OIDC = c.oidc(s)
 	out.ConsentApprovalTTL = c.duration("consent-approval-ttl", s.ConsentApprovalTTL)
 	out.ConsentConsumptionTTL = c.duration("consent-consumption-ttl", s.ConsentConsumptionTTL)
 	out.RetrySchedule = c.schedule("retry-schedule", s.RetrySchedule)
@@ -257,7 +259,7 @@ func (c *checker) keyCommand(flag string, s settings) (command string, environ [
 	environ = []string{}
 	for _, e := range c.environ {
 		name, _, _ := strings.Cut(e, "=")
-		if name != variable("admin-token") && name != variable("master-key") && name != variable("database") {
+		if name != variable("database") && !slices.ContainsFunc(secrets, func(s string) bool { return name == variable(s) }) {
 			environ = append(environ, e)
 		}
 	}
@@ -296,6 +298,40 @@ func readSecret(file string) (string, error) {
 // line returns a text without the line break at its end.
 func line(b []byte) string {
 	return strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+}
+
+// oidc checks the provider by which users sign in.
+func (c *checker) oidc(s settings) OIDC {
+	out := OIDC{ClientID: s.OIDCClientID, Name: s.OIDCName, Secret: c.secret("oidc-client-secret", s.OIDCClientSecretFile, func(s string) string {
+		if s == "" {
+			return "must not be empty"
+		}
+		return ""
+	})}
+	if s.OIDCIssuer == "" {
+		if c.given("oidc-issuer") {
+			c.fail("oidc-issuer", "must be a URL")
+		}
+		for _, other := range []string{"oidc-client-id", "oidc-name", "oidc-client-secret-file"} {
+			if c.given(other) {
+				c.fail(other, "must be given together with "+c.name("oidc-issuer"))
+			}
+		}
+		return OIDC{}
+	}
+	u, err := url.Parse(s.OIDCIssuer)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || strings.ContainsAny(s.OIDCIssuer, "?#") {
+		c.fail("oidc-issuer", "must be an https URL without query and fragment, e.g. https://id.example")
+		return OIDC{}
+	}
+	if s.OIDCClientID == "" {
+		c.fail("oidc-client-id", "must be given together with "+c.name("oidc-issuer"))
+	}
+	out.Issuer = s.OIDCIssuer
+	if out.Name == "" {
+		out.Name = u.Hostname()
+	}
+	return out
 }
 
 // checkAdminToken returns what is wrong with a token, or nothing.

@@ -66,6 +66,8 @@ type Config struct {
 	EgressAllowHTTP  bool           // only towards the two above
 	EgressCA         []byte         // PEM; nil: the system's roots only
 
+	OIDC OIDC // by which users sign in; the zero one: by password alone
+
 	ConsentApprovalTTL    time.Duration
 	ConsentConsumptionTTL time.Duration
 	RetrySchedule         []time.Duration // 1..20 waits between attempts, before jitter
@@ -80,6 +82,14 @@ type Config struct {
 
 	// Warnings are sentences for the log, e.g. about a key that others may read.
 	Warnings []string
+}
+
+// OIDC is an OpenID Connect provider.
+type OIDC struct {
+	Issuer   string // empty: there is none
+	ClientID string
+	Secret   secret.Value // unset: none
+	Name     string       // for people
 }
 
 // BaseURL returns how the world reaches us, without a slash at the end:

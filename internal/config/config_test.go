@@ -144,6 +144,12 @@ func TestParse_accepts(t *testing.T) {
 			c.AdminToken = secret.New(goodToken)
 			c.Warnings = []string{"--admin-token-file names a file that others may read (mode 0644); 0600 is enough."}
 		}},
+		{"a provider", "--oidc-issuer https://id.example/realms/x --oidc-client-id cw", []string{"CONSENTWIRE_OIDC_CLIENT_SECRET=s p"}, func(c *Config) {
+			c.OIDC = OIDC{Issuer: "https://id.example/realms/x", ClientID: "cw", Secret: secret.New("s p"), Name: "id.example"}
+		}},
+		{"a provider by name, for which we have no secret", "--oidc-issuer https://id.example --oidc-client-id cw --oidc-name Aurora", nil, func(c *Config) {
+			c.OIDC = OIDC{Issuer: "https://id.example", ClientID: "cw", Name: "Aurora"}
+		}},
 		{"a master key", "", []string{"CONSENTWIRE_MASTER_KEY=" + goodKey}, func(c *Config) { c.MasterKey = secret.New(goodKey) }},
 		{"master keys from a file", "", []string{"CONSENTWIRE_MASTER_KEY_FILE=" + at("keys")}, func(c *Config) {
 			c.MasterKey, c.MasterKeyFile = secret.New(goodKey+","+goodKey), at("keys")
@@ -255,6 +261,11 @@ func TestParse_refuses(t *testing.T) {
 		{"an address that is none", []string{"--database=postgres://u:hunter2@h:port/db"}, nil, "setting_malformed", "--database must be"},
 		{"another database", []string{"--database=mysql://u:hunter2@h/db"}, nil, "setting_malformed", "--database"},
 
+		{"a provider that is no URL", []string{"--oidc-issuer=id.example", "--oidc-client-id=x"}, nil, "setting_malformed", "--oidc-issuer"},
+		{"a provider with a password", []string{"--oidc-issuer=https://u:hunter2@id.example", "--oidc-client-id=x"}, nil, "setting_malformed", "--oidc-issuer"},
+		{"a provider to which we are nobody", []string{"--oidc-issuer=https://id.example"}, nil, "setting_malformed", "CONSENTWIRE_OIDC_CLIENT_ID"},
+		{"a client of no provider", []string{"--oidc-client-id=x"}, nil, "setting_malformed", "--oidc-client-id"},
+		{"an empty secret at the provider", nil, []string{"CONSENTWIRE_OIDC_CLIENT_SECRET="}, "setting_malformed", "CONSENTWIRE_OIDC_CLIENT_SECRET"},
 		{"a short token", nil, []string{"CONSENTWIRE_ADMIN_TOKEN=hunter2"}, "setting_malformed", "CONSENTWIRE_ADMIN_TOKEN"},
 		{"a token of 31 characters", nil, []string{"CONSENTWIRE_ADMIN_TOKEN=hunter2" + goodToken[:24]}, "setting_malformed", "CONSENTWIRE_ADMIN_TOKEN"},
 		{"an empty token", nil, []string{"CONSENTWIRE_ADMIN_TOKEN="}, "setting_malformed", "CONSENTWIRE_ADMIN_TOKEN"},

@@ -3,12 +3,16 @@ package config
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/consentwire/consentwire/internal/fault"
 )
+
+// secrets are the settings that have no flag.
+var secrets = []string{"admin-token", "master-key", "oidc-client-secret"}
 
 const (
 	program = "consentwire"
@@ -37,6 +41,10 @@ type settings struct {
 	Retention             string `default:"forever" placeholder:"DURATION" help:"How long events, their deliveries and attempts are kept (units d, h, m, s), or forever. What an endpoint waits for is kept longer."`
 	RetentionSize         string `default:"unlimited" placeholder:"SIZE" help:"Beyond this size of the store the oldest events go first, as with --retention (units MiB, GiB, TiB), or unlimited. With PostgreSQL it is that of events and attempts, and whole days go."`
 	RetentionLossy        toggle `default:"false" help:"Let events go that an endpoint still waits for. Each delivery that is lost so is counted at the endpoint."`
+	OIDCIssuer            string `name:"oidc-issuer" placeholder:"URL" help:"OpenID Connect provider by which users sign in to the portal besides by password, e.g. https://id.example. It must lead back to /portal/sign-in/callback at --public-url. Default: none."`
+	OIDCClientID          string `name:"oidc-client-id" placeholder:"ID" help:"Who we are at the provider. Default: none."`
+	OIDCClientSecretFile  string `name:"oidc-client-secret-file" placeholder:"FILE" help:"File that holds our secret at the provider. Default: none, as a public client."`
+	OIDCName              string `name:"oidc-name" placeholder:"NAME" help:"What users know the provider by. Default: its host."`
 	LogLevel              string `default:"info" placeholder:"LEVEL" help:"debug, info, warn or error; logs go to standard error. For dev and keys rotate warn unless set."`
 	LogFormat             string `default:"json" placeholder:"FORMAT" help:"json or text."`
 }
@@ -76,6 +84,8 @@ type rotateCommand struct {
 const secretsHelp = `Each flag is also an environment variable: --data-dir is CONSENTWIRE_DATA_DIR. A flag wins over its variable. Secrets have no flag:
 
 CONSENTWIRE_ADMIN_TOKEN is the bearer of the operator's calls, at least 32 characters. Default: generated into the data folder, mode 0600.
+
+CONSENTWIRE_OIDC_CLIENT_SECRET is our secret at the provider of --oidc-issuer. Default: none.
 
 CONSENTWIRE_MASTER_KEY seals secrets at rest: a comma-separated list of keys, each 32 bytes in base 64; the first seals, all open. At most one of it, --master-key-file and --master-key-command may be given. Default: generated into the data folder, mode 0600; with a database one of them must be given, the same for every node.`
 
@@ -210,7 +220,7 @@ func Parse(args, environ []string, stdout, stderr io.Writer) (Command, Config, e
 func secretFlag(args []string) (string, bool) {
 	for _, a := range args {
 		name, _, _ := strings.Cut(strings.TrimPrefix(a, "--"), "=")
-		if strings.HasPrefix(a, "--") && (name == "admin-token" || name == "master-key") {
+		if strings.HasPrefix(a, "--") && slices.Contains(secrets, name) {
 			return name, true
 		}
 	}
@@ -232,7 +242,10 @@ func environment(environ []string) map[string]string {
 
 // known refuses a variable of ours that is no setting of any command.
 func known(env map[string]string, model *kong.Application) error {
-	names := map[string]bool{variable("admin-token"): true, variable("master-key"): true}
+	names := map[string]bool{}
+	for _, name := range secrets {
+		names[variable(name)] = true
+	}
 	for _, cmd := range model.Leaves(true) {
 		for _, f := range cmd.Flags {
 			names[variable(f.Name)] = true

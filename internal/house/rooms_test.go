@@ -58,6 +58,7 @@ var rooms = map[string]string{
 	"egress":                  "fault id telemetry",
 	"credential":              "egress fault id secret subscription",
 	"smtp":                    "delivery egress fault mail secret subscription",
+	"oidc":                    "egress fault secret",
 	"dispatch":                "credential egress fault id secret signature smtp telemetry rules",
 	"sweep":                   "app id telemetry",
 	"sink":                    "fault id secret signature store telemetry rules",

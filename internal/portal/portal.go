@@ -62,6 +62,7 @@ type Options struct {
 	Sink      *sink.Sink
 	Check     subscription.URLCheck
 	Tester    Tester
+	SignOn    SignOn        // nil: people sign in by password
 	Docs      []Doc         // every type of event, in the order in which they are shown
 	PublicURL func() string // how the world reaches us
 	Logger    *slog.Logger  // nil: none
@@ -76,6 +77,7 @@ type Portal struct {
 	check     subscription.URLCheck
 	tester    Tester
 	docs      []Doc
+	signOn    SignOn
 	publicURL func() string
 	log       *slog.Logger
 	version   string
@@ -90,7 +92,7 @@ type Portal struct {
 // New returns the portal. It fails when a page does not parse.
 func New(o Options) (*Portal, error) {
 	p := &Portal{
-		app: o.App, store: o.Store, sink: o.Sink, check: o.Check, tester: o.Tester, docs: o.Docs, publicURL: o.PublicURL, log: o.Logger, version: o.Version,
+		app: o.App, store: o.Store, sink: o.Sink, check: o.Check, tester: o.Tester, docs: o.Docs, signOn: o.SignOn, publicURL: o.PublicURL, log: o.Logger, version: o.Version,
 		visits: newVisits(), origin: http.NewCrossOriginProtection(), mux: http.NewServeMux(),
 	}
 	if p.log == nil {

@@ -86,6 +86,8 @@ func (p *Portal) routes() {
 	p.mux.HandleFunc("GET /portal/assets/{name}", p.assets.serve)
 	p.mux.HandleFunc("GET /portal/sign-in", p.open(p.signIn))
 	p.mux.HandleFunc("POST /portal/sign-in", p.open(p.enter))
+	p.mux.HandleFunc("GET /portal/sign-in/provider", p.open(p.toProvider))
+	p.mux.HandleFunc("GET "+CallbackPath, p.open(p.fromProvider))
 	p.mux.HandleFunc("GET /portal/sign-in/{code}", p.open(p.useLink))
 	p.mux.HandleFunc("GET /portal/join/{secret}", p.open(p.invitation))
 	p.mux.HandleFunc("POST /portal/join/{secret}", p.open(p.join))

@@ -182,7 +182,10 @@ type signInPage struct {
 	frame
 	Email string
 	Fault string // of the pair
-	Token string // of the operator's token: what is wrong with it
+
+	Provider      string // its name; empty: there is none
+	ProviderFault string
+	Token         string // of the operator's token: what is wrong with it
 }
 
 // signIn shows how to sign in.
@@ -195,7 +198,7 @@ func (p *Portal) signIn(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
 		return nil
 	}
-	return p.render(w, http.StatusOK, "sign-in", signInPage{frame: p.frame(r, session{}, "Sign in")})
+	return p.render(w, http.StatusOK, "sign-in", signInPage{frame: p.frame(r, session{}, "Sign in"), Provider: p.providerName()})
 }
 
 // callerAddress returns the address of the caller without its port.
@@ -212,7 +215,7 @@ func (p *Portal) enter(w http.ResponseWriter, r *http.Request) error {
 	if err := p.strangersForm(w, r); err != nil {
 		return err
 	}
-	page := signInPage{frame: p.frame(r, session{}, "Sign in"), Email: r.PostForm.Get("email")}
+	page := signInPage{frame: p.frame(r, session{}, "Sign in"), Provider: p.providerName(), Email: r.PostForm.Get("email")}
 	addr := callerAddress(r)
 	if bearer := r.PostForm.Get("operator"); bearer != "" {
 		err := p.app.SignInOperator(bearer, addr)
@@ -302,6 +305,7 @@ type joinPage struct {
 	NameFault, PasswordFault string
 	Other                    string
 	Least                    int
+	Provider, ProviderLink   string
 }
 
 func (p *Portal) invitation(w http.ResponseWriter, r *http.Request) error {
@@ -316,6 +320,7 @@ func (p *Portal) showJoin(w http.ResponseWriter, r *http.Request, status int, pa
 	page.frame = p.frame(r, session{}, "Welcome")
 	page.Action = p.base() + "/join/" + url.PathEscape(r.PathValue("secret"))
 	page.Email, page.As, page.Least = i.Email, page.Lang.roleName(i.Role), access.MinPassword
+	page.Provider, page.ProviderLink = p.providerName(), p.base()+"/sign-in/provider?join="+url.QueryEscape(r.PathValue("secret"))
 	return p.render(w, status, "join", page)
 }
 
