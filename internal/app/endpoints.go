@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/subtle"
 	"fmt"
 	"time"
 
@@ -320,6 +321,47 @@ func (a *App) ScriptBin(ctx context.Context, app access.ID, name string, s store
 		return tx.PutBin(b)
 	})
 	return out, err
+}
+
+// shareLife is how long what a bin took may be read by a link. Ours.
+const shareLife = 7 * 24 * time.Hour
+
+// ShareBin lets whoever has the secret that it returns, this once, read a bin for
+// seven days. The secret before works no more.
+func (a *App) ShareBin(ctx context.Context, app access.ID, name string) (secret.Value, time.Time, error) {
+	sec := secret.Random(24)
+	share := store.Share{Hash: access.HashSession(sec.Reveal()), Until: now().Add(shareLife)}
+	return sec, share.Until, a.setShare(ctx, app, name, share)
+}
+
+// UnshareBin takes that back. Idempotent.
+func (a *App) UnshareBin(ctx context.Context, app access.ID, name string) error {
+	return a.setShare(ctx, app, name, store.Share{})
+}
+
+func (a *App) setShare(ctx context.Context, app access.ID, name string, share store.Share) error {
+	return a.update(ctx, func(tx store.Tx) error {
+		b, err := tx.Bin(name)
+		if err == nil && b.Application != app {
+			err = fault.New(fault.NotFound, "not_found", "There is no such bin.")
+		}
+		if err != nil {
+			return err
+		}
+		b.Share = share
+		return tx.PutBin(b)
+	})
+}
+
+// SharedBin returns a bin by the secret of its link. Error: fault.NotFound when
+// it is not shared by that one, or not any more.
+func (a *App) SharedBin(ctx context.Context, name, sec string) (store.Bin, error) {
+	b, err := a.store.Bin(ctx, name)
+	hash := access.HashSession(sec)
+	if err == nil && (subtle.ConstantTimeCompare(hash[:], b.Share.Hash[:]) != 1 || !now().Before(b.Share.Until)) {
+		err = fault.New(fault.NotFound, "not_found", "There is no such link, or it works no more.")
+	}
+	return b, err
 }
 
 // RemoveBin deletes a bin.

@@ -40,6 +40,7 @@ type scene struct {
 	user                   string // ana@example.org
 	session                [32]byte
 	invitation             string // of rui@example.org
+	shared                 string // the secret by which the bin is
 }
 
 func newScene(t *testing.T) *scene {
@@ -80,6 +81,9 @@ func newScene(t *testing.T) *scene {
 	b, err := s.PutBin(s.ctx, s.app)
 	must(err)
 	s.bin = b.Name
+	share, _, err := s.ShareBin(s.ctx, s.app, s.bin)
+	must(err)
+	s.shared = share.Reveal()
 	bearer, err := s.IssueToken(s.ctx, s.cred.ClientID, s.sec.Reveal(), "192.0.2.1")
 	must(err)
 	s.bearer = bearer.Reveal()
@@ -334,6 +338,9 @@ var uses = []use{
 		_, err := s.ScriptBin(s.ctx, s.app, s.bin, store.Script{Status: 503})
 		return err
 	}},
+	{method: "ShareBin", reads: true, do: func(s *scene) error { _, _, err := s.ShareBin(s.ctx, s.app, s.bin); return err }}, // it is not listed
+	{method: "UnshareBin", reads: true, do: func(s *scene) error { return s.UnshareBin(s.ctx, s.app, s.bin) }},
+	{method: "SharedBin", reads: true, do: func(s *scene) error { _, err := s.SharedBin(s.ctx, s.bin, s.shared); return err }},
 	{method: "RemoveBin", repeat: "not_found", do: func(s *scene) error { return s.RemoveBin(s.ctx, s.app, s.bin) }},
 	{method: "EraseCitizen", repeat: "not_found", do: func(s *scene) error { _, err := s.EraseCitizen(s.ctx, s.app, s.three); return err }},
 	{method: "CreateCitizen", repeat: "external_ref_taken", do: func(s *scene) error {

@@ -18,6 +18,8 @@ import (
 // notices are what a page says after a write, by the value of "done".
 var notices = map[string]string{
 	"made":         "The bin is made. Send something to its address.",
+	"bin-removed":  "The bin is deleted.",
+	"unshared":     "The link works no more.",
 	"cleared":      "The requests are forgotten.",
 	"scripted":     "From now on the bin answers as you said.",
 	"saved":        "Saved. What is sent from now on goes by the new settings.",
@@ -60,6 +62,11 @@ type inspectorPage struct {
 	Latest  string // ID of the newest; the stream goes on behind it
 	Form    scriptForm
 	Invalid bool // the form has faults
+
+	Here        string // path of the page
+	Shared      moment // until when others may read it; empty: they may not
+	Link        string // by which they do, shown this once
+	SharedUntil moment // the page is the one that they see
 }
 
 // scriptForm is the form that scripts a bin: what was typed, and what is wrong
@@ -85,11 +92,16 @@ func (p *Portal) inspector(w http.ResponseWriter, r *http.Request, s session) er
 	if err != nil {
 		return err
 	}
-	return p.showBin(w, r, s, b, http.StatusOK, scriptForm{
-		Status:       strconv.Itoa(max(b.Script.Status, 200)),
-		DelayMs:      strconv.FormatInt(b.Script.Delay.Milliseconds(), 10),
-		FailureRatio: strconv.FormatFloat(b.Script.FailureRatio, 'f', -1, 64),
-	})
+	return p.showBin(w, r, s, b, http.StatusOK, formOf(b.Script))
+}
+
+// formOf is the form as it stands before anything is typed.
+func formOf(s store.Script) scriptForm {
+	return scriptForm{
+		Status:       strconv.Itoa(max(s.Status, 200)),
+		DelayMs:      strconv.FormatInt(s.Delay.Milliseconds(), 10),
+		FailureRatio: strconv.FormatFloat(s.FailureRatio, 'f', -1, 64),
+	}
 }
 
 func (p *Portal) showBin(w http.ResponseWriter, r *http.Request, s session, b store.Bin, status int, form scriptForm) error {
@@ -97,16 +109,25 @@ func (p *Portal) showBin(w http.ResponseWriter, r *http.Request, s session, b st
 	if err != nil {
 		return err
 	}
-	rs, _, err := p.sink.Requests(r.Context(), s.app, b.Name, "", sink.MaxRequests)
+	page := inspectorPage{frame: f, Notice: f.notice(r), Here: f.Base + "/inspector/" + b.Name, Form: form, Invalid: status != http.StatusOK}
+	if time.Now().Before(b.Share.Until) {
+		page.Shared = f.Lang.at(b.Share.Until)
+	}
+	return p.fillBin(w, r, b, status, page)
+}
+
+// fillBin shows what a bin took on a page.
+func (p *Portal) fillBin(w http.ResponseWriter, r *http.Request, b store.Bin, status int, page inspectorPage) error {
+	f := page.frame
+	rs, _, err := p.sink.Requests(r.Context(), b.Application, b.Name, "", sink.MaxRequests)
 	if err != nil {
 		return err
 	}
-	page := inspectorPage{
-		frame: f, Notice: f.notice(r),
-		Bin: b.Name, URL: p.sink.URL(b.Name), Script: f.Lang.scriptWords(b.Script), Extras: f.Lang.extras(b.Script),
-		Count: len(rs), Full: len(rs) >= sink.MaxRequests, Most: sink.MaxRequests,
-		Form: form, Invalid: status != http.StatusOK,
+	page.Bin, page.URL, page.Script, page.Extras = b.Name, p.sink.URL(b.Name), f.Lang.scriptWords(b.Script), f.Lang.extras(b.Script)
+	if page.SharedUntil.ISO == "" {
+		page.Blank.Href = page.Here
 	}
+	page.Count, page.Full, page.Most = len(rs), len(rs) >= sink.MaxRequests, sink.MaxRequests
 	size := 0
 	behind := len(rs) // the index behind what is listed; the page is asked for by the newest that it is to list
 	for i, q := range rs {
@@ -116,6 +137,9 @@ func (p *Portal) showBin(w http.ResponseWriter, r *http.Request, s session, b st
 	}
 	for i, q := range slices.Backward(rs[:behind]) {
 		row := f.Lang.rowOf(q, f.Base, maxShown)
+		if page.SharedUntil.ISO != "" {
+			row.Href = "" // that page is for who is signed in
+		}
 		if size += rowMarkup + len(row.Body) + len(q.Headers)*headerMarkup; size > maxListing && len(page.Rows) > 0 {
 			page.Older = q.ID
 			page.Hidden = i + 1

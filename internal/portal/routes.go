@@ -79,6 +79,9 @@ func (p *Portal) signedRoutes() []route {
 		{"GET /portal/inspector/{bin}/requests/{request}", bodies, p.request},
 		{"POST /portal/inspector/{bin}/script", change, p.script},
 		{"POST /portal/inspector/{bin}/clear", change, p.clear},
+		{"POST /portal/inspector/{bin}/share", change, p.share},
+		{"POST /portal/inspector/{bin}/unshare", change, p.unshare},
+		{"POST /portal/inspector/{bin}/remove", change, p.removeBin},
 	}
 }
 
@@ -89,6 +92,8 @@ func (p *Portal) routes() {
 	p.mux.HandleFunc("GET /portal/sign-in/provider", p.open(p.toProvider))
 	p.mux.HandleFunc("GET "+CallbackPath, p.open(p.fromProvider))
 	p.mux.HandleFunc("GET /portal/sign-in/{code}", p.open(p.useLink))
+	p.mux.HandleFunc("GET /portal/shared/{bin}/{secret}", p.open(p.shared))
+	p.mux.HandleFunc("GET /portal/shared/{bin}/{secret}/stream", p.open(p.sharedStream))
 	p.mux.HandleFunc("GET /portal/join/{secret}", p.open(p.invitation))
 	p.mux.HandleFunc("POST /portal/join/{secret}", p.open(p.join))
 	p.mux.HandleFunc("POST /portal/preferences", p.open(p.prefer))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/sink"
+	"github.com/consentwire/consentwire/internal/store"
 )
 
 // How a stream behaves. Ours.
@@ -28,7 +29,13 @@ func (p *Portal) stream(w http.ResponseWriter, r *http.Request, s session) error
 	if err != nil {
 		return err
 	}
-	done, ok := p.visits.stream(s.key)
+	return p.streamBin(w, r, b, s.key, func() bool { return p.lives(r) })
+}
+
+// streamBin is stream of a bin, for a page that may show it as long as lives
+// says so. key is by what the streams of a visitor are counted.
+func (p *Portal) streamBin(w http.ResponseWriter, r *http.Request, b store.Bin, key [32]byte, lives func() bool) error {
+	done, ok := p.visits.stream(key)
 	if !ok {
 		return fault.New(fault.TooMany, "too_many_streams", "Too many live pages are open; close one.")
 	}
@@ -52,7 +59,7 @@ func (p *Portal) stream(w http.ResponseWriter, r *http.Request, s session) error
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
-		rs, next, err := p.sink.Requests(r.Context(), s.app, b.Name, after, streamBatch)
+		rs, next, err := p.sink.Requests(r.Context(), b.Application, b.Name, after, streamBatch)
 		if err != nil {
 			if r.Context().Err() == nil && fault.KindOf(err) != fault.NotFound {
 				p.log.ErrorContext(r.Context(), "read bin", "bin", b.Name, "error", err)
@@ -82,7 +89,7 @@ func (p *Portal) stream(w http.ResponseWriter, r *http.Request, s session) error
 			}
 			drain(woken)
 		case <-beat.C:
-			if !p.lives(r) {
+			if !lives() {
 				_ = out.send(func(w io.Writer) error { _, err := io.WriteString(w, "event: end\ndata: session\n\n"); return err })
 				return nil
 			}

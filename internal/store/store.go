@@ -466,6 +466,13 @@ type Bin struct {
 	Application access.ID
 	Script      Script
 	CreatedAt   time.Time
+	Share       Share // the zero one: it is not shared
+}
+
+// Share lets whoever has a secret read a bin for a time.
+type Share struct {
+	Hash  [32]byte // SHA-256 of the secret
+	Until time.Time
 }
 
 // Script is how a bin answers.

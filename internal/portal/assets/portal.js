@@ -39,7 +39,8 @@
       heads.appendChild(document.createElement("dt")).textContent = h.name;
       heads.appendChild(document.createElement("dd")).textContent = h.value;
     }
-    put("link", "Open this request alone").href = list.dataset.stream.replace(/stream$/, "requests/") + encodeURIComponent(r.id);
+    const link = li.querySelector('[data-f="link"]');
+    if (link) link.href = list.dataset.stream.replace(/stream$/, "requests/") + encodeURIComponent(r.id);
     return li;
   }
 
@@ -57,17 +58,17 @@
     document.getElementById("reqs").hidden = false;
   }
 
-  say("Connecting", "");
+  say(document.body.dataset.connecting, "");
   const source = new EventSource(list.dataset.stream + "?after=" + encodeURIComponent(list.dataset.after));
-  source.addEventListener("open", () => say("Live", "on"));
+  source.addEventListener("open", () => say(document.body.dataset.sayLive, "on"));
   source.addEventListener("request", (e) => add(JSON.parse(e.data)));
   source.addEventListener("end", () => {
     source.close();
-    say("Signed out: reload the page", "off");
+    say(document.body.dataset.ended, "off");
   });
   source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) say("Disconnected: reload the page", "off");
-    else say("Reconnecting", "");
+    if (source.readyState === EventSource.CLOSED) say(document.body.dataset.lost, "off");
+    else say(document.body.dataset.again, "");
   });
 })();
 
@@ -88,7 +89,7 @@
     if (!window.EventSource || !part.dataset.live) continue;
     const source = new EventSource(part.dataset.live);
     let first = true;
-    source.addEventListener("open", () => say("Live", "on"));
+    source.addEventListener("open", () => say(document.body.dataset.sayLive, "on"));
     source.addEventListener("part", (e) => {
       const fresh = new DOMParser().parseFromString(e.data, "text/html").body;
       const known = new Set(Array.from(part.querySelectorAll("a.dlv"), (a) => a.getAttribute("href")));
@@ -103,9 +104,9 @@
     });
     source.addEventListener("end", () => {
       source.close();
-      say("Signed out: reload the page", "off");
+      say(document.body.dataset.ended, "off");
     });
-    source.addEventListener("error", () => say(source.readyState === EventSource.CLOSED ? "Disconnected: reload the page" : "Reconnecting", source.readyState === EventSource.CLOSED ? "off" : ""));
+    source.addEventListener("error", () => say(source.readyState === EventSource.CLOSED ? document.body.dataset.lost : document.body.dataset.again, source.readyState === EventSource.CLOSED ? "off" : ""));
   }
 
   // Counts down to instants.

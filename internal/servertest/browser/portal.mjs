@@ -32,6 +32,7 @@ async function visitor(settings) {
   });
   page.on("requestfailed", (r) => {
     // A live part is cut off when its page is left.
+    if (options.hostile && r.failure()?.errorText === "net::ERR_ABORTED") return; // it was left at once
     if (!/\/(stream|jobs)(\?|$)/.test(r.url())) fault(page.url(), `${r.url()}: ${r.failure()?.errorText}`);
   });
   return { context, page };
@@ -180,9 +181,41 @@ async function story() {
   await page.goto(page.url().replace(/\?.*/, ""));
 }
 
+// besieged visits pages whose every text somebody hostile wrote, and the
+// deliveries that failed with such an answer.
+async function besieged() {
+  const { page } = await visitor({});
+  await page.goto(options.link);
+  const base = new URL(page.url()).origin;
+  const visit = async (path) => {
+    const response = await page.goto(base + path, { waitUntil: "load" });
+    if (response.status() !== 200) fault(path, `status ${response.status()}`);
+    const facts = await page.evaluate(() => {
+      for (const d of document.querySelectorAll("details")) d.open = true;
+      for (const e of [...document.querySelectorAll("main a, main input, main button, main [title]")].slice(0, 200)) {
+        e.dispatchEvent(new MouseEvent("mouseover", { bubbles: true }));
+        e.focus();
+      }
+      return { pwned: window.__pwned !== undefined, at: location.origin, titles: document.querySelectorAll("h1").length, foreign: document.querySelectorAll("base, iframe, object, embed, marquee").length };
+    });
+    if (facts.pwned) fault(path, "a script of somebody else ran");
+    if (facts.at !== base || facts.titles !== 1 || facts.foreign > 0) fault(path, `the page was changed: ${JSON.stringify(facts)}`);
+  };
+  const failed = new Set();
+  for (let next = "/portal/deliveries"; next && failed.size < 60; ) {
+    await visit(next);
+    for (const href of await page.$$eval("a.dlv", (as) => as.map((a) => a.getAttribute("href")))) failed.add(href);
+    next = await page.evaluate(() => document.querySelector("a[rel=next]")?.getAttribute("href"));
+  }
+  const lists = ["/portal/", "/portal/endpoints", "/portal/consents", "/portal/citizens", "/portal/inspector", "/portal/application", "/portal/new/subscription"];
+  for (const path of [...lists, ...options.visit, ...failed]) await visit(path);
+  return [...options.visit, ...failed];
+}
+
 let pages = [];
 try {
   if (options.story) await story();
+  else if (options.hostile) pages = await besieged();
   else pages = await crawl();
 } catch (e) {
   fault("the script", e.stack ?? String(e));

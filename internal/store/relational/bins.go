@@ -2,7 +2,9 @@ package relational
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +20,8 @@ type scriptForm struct {
 	FailureRatio float64           `json:"failureRatio,omitzero"`
 	Headers      map[string]string `json:"headers,omitzero"`
 	Body         string            `json:"body,omitzero"`
+	Share        string            `json:"share,omitzero"`      // hash, in hexadecimal digits
+	ShareUntil   int64             `json:"shareUntil,omitzero"` // Unix milliseconds
 }
 
 // PutBin implements store.Tx. A name that another application has is
@@ -27,7 +31,11 @@ func (t *tx) PutBin(b store.Bin) error {
 	if err != nil {
 		return err
 	}
-	f, err := json.Marshal(scriptForm{b.Script.Status, b.Script.Delay.Milliseconds(), b.Script.FailureRatio, b.Script.Headers, b.Script.Body})
+	form := scriptForm{Status: b.Script.Status, DelayMs: b.Script.Delay.Milliseconds(), FailureRatio: b.Script.FailureRatio, Headers: b.Script.Headers, Body: b.Script.Body}
+	if !b.Share.Until.IsZero() {
+		form.Share, form.ShareUntil = hex.EncodeToString(b.Share.Hash[:]), millis(b.Share.Until)
+	}
+	f, err := json.Marshal(form)
 	if err != nil {
 		return fmt.Errorf("encode a bin's script: %w", err)
 	}
@@ -106,6 +114,13 @@ func scanBin(scan func(...any) error) (store.Bin, error) {
 	b.Script = store.Script{
 		Status: f.Status, Delay: time.Duration(f.DelayMs) * time.Millisecond,
 		FailureRatio: f.FailureRatio, Headers: f.Headers, Body: f.Body,
+	}
+	if f.ShareUntil != 0 {
+		hash, err := hex.DecodeString(f.Share)
+		if err != nil || len(hash) != len(b.Share.Hash) {
+			return store.Bin{}, fmt.Errorf("decode how a bin is shared: %w", errors.Join(err, errors.New("no hash")))
+		}
+		b.Share = store.Share{Hash: [32]byte(hash), Until: moment(f.ShareUntil)}
 	}
 	return b, nil
 }

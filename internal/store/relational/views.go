@@ -351,13 +351,21 @@ func (w *walk) asked() (string, []any) {
 // logged takes the next step through the log. Events that no filter lets
 // through are candidates, too: a replay may have sent them.
 func (w *walk) logged() (found []candidate, err error) {
+	hi := w.at.seq
+	if w.at.ep == 0 { // nothing of that event is left
+		hi--
+	}
+	if hi < w.lo {
+		w.end = true
+		return nil, nil
+	}
 	lo, limit, by := w.lo, max(w.most/len(w.eps), 1), ""
 	switch {
 	case w.q.EventID != "":
 	case w.q.Subject != "":
 		by = " INDEXED BY event_subject"
 	default:
-		lo = max(lo, w.at.seq-viewPlaces/4+1)
+		lo = max(lo, hi-viewPlaces/4+1)
 	}
 	var events []event.Event
 	where, args := w.asked()
@@ -366,7 +374,7 @@ func (w *walk) logged() (found []candidate, err error) {
 		events = append(events, e)
 		return err
 	}, "SELECT "+happenedFields+" FROM event e"+by+" WHERE e.app = ? AND e.seq <= ? AND e.seq >= ?"+where+" ORDER BY e.seq DESC LIMIT ?",
-		append(append([]any{w.app, int64(w.at.seq), int64(lo)}, args...), limit)...)
+		append(append([]any{w.app, int64(hi), int64(lo)}, args...), limit)...)
 	if err != nil {
 		return nil, err
 	}
@@ -381,7 +389,7 @@ func (w *walk) logged() (found []candidate, err error) {
 		lo = events[limit-1].Seq
 	}
 	if w.q.Subject == "" && w.q.EventID == "" {
-		w.places += int(w.at.seq - lo + 1)
+		w.places += int(hi - lo + 1)
 	}
 	w.at, w.end = place{lo, 0}, lo <= w.lo
 	return found, nil

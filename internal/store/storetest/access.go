@@ -158,7 +158,7 @@ func bins(_ *testing.T, r *room) {
 	a := store.Bin{Name: "bin_a", Application: app1, Script: store.Script{Status: 200}, CreatedAt: t0}
 	b := store.Bin{Name: "bin_b", Application: app1, CreatedAt: minute(1), Script: store.Script{
 		Status: 503, Delay: 1500 * time.Millisecond, FailureRatio: 0.25, Headers: map[string]string{"Retry-After": "5", "X-☃": "y"}, Body: "busy\n",
-	}}
+	}, Share: store.Share{Hash: [32]byte{1, 2, 31: 3}, Until: minute(9)}}
 	c := store.Bin{Name: "bin_c", Application: app2, Script: store.Script{Status: 204}, CreatedAt: minute(2)}
 	r.update(func(tx store.Tx) error { return errors.Join(tx.PutBin(a), tx.PutBin(b), tx.PutBin(c)) })
 	for _, want := range []store.Bin{a, b, c} {

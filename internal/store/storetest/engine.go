@@ -928,6 +928,50 @@ func deliveryPages(t *testing.T, r *room) {
 	}
 }
 
+// manyEndpoints: a page that looks at one event at a time, for so many endpoints
+// may hear it, goes on to the next one.
+func manyEndpoints(t *testing.T, r *room) {
+	const n = 80
+	r.apps()
+	for i := range n {
+		r.put(subscriber(app1, subscription.ID(fmt.Sprintf("sub_%02d", i)), event.ConsentCreated))
+	}
+	for i := range 5 {
+		r.publish(app1, event.ConsentApproved, fmt.Sprint("con_", i)) // nobody hears it
+		r.publish(app1, event.ConsentCreated, fmt.Sprint("con_", i))
+	}
+	evts := r.events(app1)
+	for _, tt := range []struct {
+		name string
+		q    store.DeliveryQuery
+		want int
+	}{
+		{"all", store.DeliveryQuery{}, 5 * n}, {"of an event", store.DeliveryQuery{EventID: evts[3].ID}, n}, {"of one that nobody hears", store.DeliveryQuery{EventID: evts[2].ID}, 0},
+		{"of a subject", store.DeliveryQuery{Subject: "con_2"}, n}, {"of a type", store.DeliveryQuery{Type: event.ConsentCreated}, 5 * n}, {"pending", store.DeliveryQuery{Status: delivery.Pending}, 5 * n},
+	} {
+		for _, limit := range []int{1, 7, 30, 100} {
+			pages, seen := 0, map[string]bool{}
+			for q := tt.q; ; pages++ {
+				q.Limit = limit
+				list, next, err := r.Store.Deliveries(r.ctx, app1, q)
+				r.must(err)
+				for _, v := range list {
+					seen[v.ID] = true
+				}
+				if q.After = next; next == "" {
+					break
+				}
+				if len(list) < limit {
+					t.Fatalf("%s: a page of %d of %d, and there are more", tt.name, len(list), limit)
+				}
+			}
+			if len(seen) != tt.want || pages > tt.want/limit {
+				t.Errorf("%s, %d a page: got %d on %d pages, want %d", tt.name, limit, len(seen), pages+1, tt.want)
+			}
+		}
+	}
+}
+
 func deliveryDetail(t *testing.T, r *room) {
 	p := r.ready("con_a")
 	e, err := r.Store.Config(r.ctx, "sub_1")

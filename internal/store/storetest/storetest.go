@@ -134,6 +134,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 
 		{"the status of a delivery", deliveryStatus},
 		{"deliveries are listed newest first", deliveryPages},
+		{"deliveries to many endpoints are listed", manyEndpoints},
 		{"a delivery shows each request as it was", deliveryDetail},
 		{"an owner's pause discards", pause},
 		{"resuming after a suspension", resumeSuspended},
