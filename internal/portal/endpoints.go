@@ -17,7 +17,7 @@ import (
 )
 
 // endpointsPerPage is how many endpoints one page lists. Ours.
-const endpointsPerPage = 50
+const endpointsPerPage = 25
 
 // endpointItem is an endpoint in a list.
 type endpointItem struct {

@@ -93,15 +93,17 @@ async function crawl() {
       if (href.startsWith("/portal/")) queue.push(href.replace(/#.*/, ""));
     }
     await context.close();
+    // For pictures all four; else two, which between them have each colour and each size.
     for (const scheme of ["light", "dark"]) {
       for (const [size, viewport] of [["wide", wide], ["phone", phone]]) {
+        if (!options.out && (scheme === "light") !== (size === "wide")) continue;
         const { context, page } = await visitor({ storageState: state, colorScheme: scheme, viewport, reducedMotion: "reduce" });
         await page.goto(base + path);
         await look(context, page, `${path} (${scheme}, ${size})`);
         if (options.out) {
           mkdirSync(options.out, { recursive: true });
           const name = shape(path).replace(/^\/portal\/?/, "").replace(/[^a-z]+/gi, "-").replace(/^-|-$/g, "") || "overview";
-          await page.screenshot({ path: `${options.out}/${name}-${scheme}-${size}.png`, fullPage: size === "wide" ? false : false });
+          await page.screenshot({ path: `${options.out}/${name}-${scheme}-${size}.png` });
         }
         await context.close();
       }
