@@ -59,6 +59,7 @@ func Measurements() []Measurement {
 		{Rows: []string{"deliveries-beside-a-slow-endpoint"}, Operator: true, Run: slowEndpoint},
 		{Rows: []string{"deliveries-fetched-token"}, Run: fetchedToken},
 		{Rows: []string{"deliveries-backlog-10m", "memory-backlog-10m"}, Large: true, Run: tenMillion},
+		{Rows: []string{"portal-first-page", "portal-list-page-p99"}, Large: true, Run: portalPages},
 		{Rows: []string{"latency-p50", "latency-p99"}, Operator: true, Run: latency},
 		{Rows: []string{"changes-durable"}, Operator: true, Run: changes},
 		{Rows: []string{"dev-first-delivery"}, Run: firstDelivery},

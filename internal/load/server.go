@@ -91,8 +91,13 @@ func (b *Bench) startServer(ctx context.Context, command string) (*server, error
 	if err != nil {
 		return nil, err
 	}
+	return b.startOn(ctx, command, filepath.Join(dir, "data"))
+}
+
+// startOn is startServer for a data folder, with further arguments.
+func (b *Bench) startOn(ctx context.Context, command, data string, args ...string) (*server, error) {
 	s := &server{operator: secret.Random(32).Reveal()}
-	s.cmd = exec.CommandContext(ctx, b.server, command, "--listen", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data")) // #nosec G204 -- this program, or one that the developer names
+	s.cmd = exec.CommandContext(ctx, b.server, append([]string{command, "--listen", "127.0.0.1:0", "--data-dir", data}, args...)...) // #nosec G204 -- this program, or one that the developer names
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	s.cmd.Env = append(plainEnvironment(),
 		"CONSENTWIRE_ADMIN_TOKEN="+s.operator, "CONSENTWIRE_LOG_FORMAT=json", "CONSENTWIRE_LOG_LEVEL=info",

@@ -117,3 +117,20 @@ func TestBrowser_story(t *testing.T) {
 		t.Errorf("the receiver took %d requests, %d of them replayed, want both", delivered.Load(), replayed.Load())
 	}
 }
+
+// TestBrowser_signOn: who was invited joins by a real OpenID provider, and signs
+// in by it; a stranger does not.
+func TestBrowser_signOn(t *testing.T) {
+	t.Parallel()
+	p := oauth.StartSignIn(t)
+	dir := t.TempDir()
+	roots, sec := filepath.Join(dir, "roots.pem"), filepath.Join(dir, "secret")
+	for file, content := range map[string][]byte{roots: p.Certificate.CA, sec: []byte(p.Secret)} {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := startDev(t, "--egress-ca-file", roots, "--oidc-issuer", p.URL, "--oidc-client-id", p.ID, "--oidc-client-secret-file", sec, "--oidc-name", "Aurora ID")
+	link, _ := n.wait(`(http://\S+/portal/sign-in/\S+)`, 5*time.Second)
+	browse(t, map[string]any{"link": link[1], "issuer": p.URL, "provider": "Aurora ID"})
+}

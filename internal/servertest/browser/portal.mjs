@@ -214,9 +214,57 @@ async function besieged() {
   return [...options.visit, ...failed];
 }
 
+// signOn invites somebody, who joins by an OpenID provider and later signs in by
+// it again.
+async function signOn() {
+  const { page } = await visitor({});
+  await page.goto(options.link);
+  await page.getByRole("navigation", { name: "Parts of the portal" }).getByRole("link", { name: "Users" }).click();
+  await page.getByLabel("Mail address").fill("ana@example.org");
+  await page.getByLabel("Role").selectOption("viewer");
+  await page.getByRole("button", { name: "Invite" }).click();
+  const link = (await page.locator("code", { hasText: "/portal/join/" }).innerText()).trim();
+  const origin = new URL(link).origin;
+
+  // Their browser is another one; what the provider's own pages do is not ours.
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, locale: "en-US" });
+  const guest = await context.newPage();
+  guest.setDefaultTimeout(20_000);
+  const atProvider = async (name) => {
+    await guest.waitForURL((u) => u.origin === options.issuer);
+    await guest.locator("input[name=login]").fill(name);
+    await guest.locator("input[name=password]").fill("anything");
+    await guest.locator("button[type=submit]").click();
+    await guest.locator("button[autofocus], button[type=submit]").first().click(); // allowed
+    await guest.waitForURL((u) => u.origin === origin);
+  };
+  await guest.goto(link);
+  await guest.getByRole("link", { name: "Join with " + options.provider }).click();
+  await atProvider("ana");
+  await guest.getByRole("heading", { name: "Overview" }).waitFor();
+  await guest.getByRole("button", { name: "Sign out" }).click();
+  await guest.getByRole("link", { name: "Sign in with " + options.provider }).click();
+  await guest.getByRole("heading", { name: "Overview" }).waitFor(); // the provider knows them still
+  if (await guest.getByRole("link", { name: "New subscription" }).count()) fault("the test", "a viewer may make endpoints");
+  await context.close();
+
+  const other = await browser.newContext({ ignoreHTTPSErrors: true, locale: "en-US" });
+  const eve = await other.newPage();
+  await eve.goto(origin + "/portal/sign-in");
+  await eve.getByRole("link", { name: "Sign in with " + options.provider }).click();
+  await eve.waitForURL((u) => u.origin === options.issuer);
+  await eve.locator("input[name=login]").fill("eve");
+  await eve.locator("input[name=password]").fill("anything");
+  await eve.locator("button[type=submit]").click();
+  await eve.locator("button[autofocus], button[type=submit]").first().click();
+  await eve.getByText("nobody invited your mail address here").waitFor();
+  await other.close();
+}
+
 let pages = [];
 try {
   if (options.story) await story();
+  else if (options.issuer) await signOn();
   else if (options.hostile) pages = await besieged();
   else pages = await crawl();
 } catch (e) {

@@ -21,7 +21,7 @@ import (
 // little by then is given out as it is.
 const (
 	viewPlaces     = 65_536
-	viewCandidates = 8_192
+	viewCandidates = 4_096
 	viewStep       = 256 // candidates looked up together; fewer for a short page
 )
 
