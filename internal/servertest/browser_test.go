@@ -5,7 +5,10 @@ package servertest_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/consentwire/consentwire/internal/servertest"
 	"github.com/consentwire/consentwire/internal/servertest/oauth"
 )
 
@@ -57,6 +61,37 @@ func browse(t *testing.T, options map[string]any) seen {
 	return got
 }
 
+// busy makes some minutes of a day, for the pictures: consents that come and go,
+// heard by an endpoint that works and one that does not.
+func busy(t *testing.T, a *servertest.Application) {
+	t.Helper()
+	flaky := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // it is a test's
+		if rand.IntN(12) == 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(flaky.Close)
+	down := httptest.NewServer(nil)
+	down.Close()
+	for name, url := range map[string]string{"CRM": flaky.URL + "/updates", "Newsletter": down.URL + "/hook"} {
+		a.Call("POST", "/v1/subscriptions", map[string]any{
+			"name": name, "url": url, "updateType": "consent-receipts", "authentication": map[string]any{"authType": "none"},
+			"eventTypes": []string{"consent.created", "consent.approved", "consent.revoked"},
+		}).Want(t, http.StatusCreated)
+	}
+	tick := time.NewTicker(150 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); <-tick.C {
+		for range rand.IntN(4) {
+			c := a.CreateConsent()
+			if rand.IntN(2) == 0 {
+				a.Act(c, "approve")
+			}
+		}
+	}
+}
+
 // TestBrowser_everyPage: each page holds to what holds for every page: no
 // violation that axe finds, none of the content security policy, no error,
 // nothing too wide on a phone, no more than 150 kB; and it can be read without
@@ -65,10 +100,14 @@ func TestBrowser_everyPage(t *testing.T) {
 	t.Parallel()
 	n := startDev(t)
 	link, _ := n.wait(`(http://\S+/portal/sign-in/\S+)`, 5*time.Second)
+	client, _ := n.wait(`Client ID +(\S+)`, 5*time.Second)
+	sec, _ := n.wait(`Client secret +(\S+)`, 5*time.Second)
 	n.wait(`before:consent:create .*signature valid`, 20*time.Second)
 	options := map[string]any{"link": link[1]}
 	if dir := os.Getenv("CONSENTWIRE_SCREENSHOTS"); dir != "" {
 		options["out"] = dir
+		n.drain()
+		busy(t, servertest.Guest(t, link[1][:strings.Index(link[1], "/portal")], client[1], sec[1]))
 	}
 	got := browse(t, options)
 	for _, want := range []string{"/portal/", "/portal/endpoints", "/portal/deliveries", "/portal/consents", "/portal/citizens", "/portal/events", "/portal/users", "/portal/new/subscription"} {

@@ -52,6 +52,14 @@ func startDev(t *testing.T, args ...string) *newcomer {
 	return n
 }
 
+// drain reads on, unseen, so that the program is not held up.
+func (n *newcomer) drain() {
+	go func() {
+		for range n.lines {
+		}
+	}()
+}
+
 // wait returns the first line from now on that matches, and when it came.
 func (n *newcomer) wait(pattern string, within time.Duration) ([]string, time.Duration) {
 	n.t.Helper()
