@@ -89,13 +89,8 @@ func (e *Engine) handTallies(ctx context.Context) {
 	if e.o.Tallies == nil {
 		return
 	}
-	e.mu.Lock()
-	full := e.tallies
-	if len(full) > 0 {
-		e.tallies = map[access.ID]*delivery.Tally{}
-	}
-	e.mu.Unlock()
-	if len(full) == 0 {
+	full := e.takeTallies()
+	if full == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tallyWithin)
@@ -103,6 +98,19 @@ func (e *Engine) handTallies(ctx context.Context) {
 	if err := e.o.Tallies.Tally(ctx, now(), full); err != nil {
 		e.o.Logger.Warn("what was counted for the portal's plots could not be kept", "count", len(full), "error", err)
 	}
+}
+
+// takeTallies returns what was counted, which is nobody else's then; nil: nothing
+// was.
+func (e *Engine) takeTallies() map[access.ID]*delivery.Tally {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.tallies) == 0 {
+		return nil
+	}
+	full := e.tallies
+	e.tallies = map[access.ID]*delivery.Tally{}
+	return full
 }
 
 // weigh counts what waits for the endpoints that are here.

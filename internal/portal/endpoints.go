@@ -320,12 +320,12 @@ func (p *Portal) askPause(w http.ResponseWriter, r *http.Request, s session) err
 	})
 }
 
-// nameOf is what an endpoint is called.
+// nameOf is what an endpoint is called: without a name, by its address.
 func nameOf(e subscription.Endpoint) string {
 	if e.Name != "" {
 		return e.Name
 	}
-	return addressOf(e)
+	return strings.TrimPrefix(strings.TrimPrefix(addressOf(e), "https://"), "http://")
 }
 
 // setStatus pauses an endpoint, or sets it active.
