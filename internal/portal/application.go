@@ -1,9 +1,12 @@
 package portal
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/consentwire/consentwire/internal/access"
+	"github.com/consentwire/consentwire/internal/delivery"
 	"github.com/consentwire/consentwire/internal/fault"
 	"github.com/consentwire/consentwire/internal/store"
 )
@@ -19,6 +22,7 @@ type applicationPage struct {
 	Credentials []credentialItem
 	Endpoints   int
 	Bins        int
+	Usage       []fact // of the last 30 days
 	TokenURL    string
 	Fresh       *freshCredential // shown this once
 }
@@ -60,8 +64,31 @@ func (p *Portal) applicationPage(r *http.Request, s session) (*applicationPage, 
 		return nil, err
 	}
 	bins, err := p.store.Bins(ctx, s.app)
+	if err != nil {
+		return nil, err
+	}
 	page.Bins = len(bins)
+	page.Usage, err = p.usage(ctx, f.Lang, s, time.Now())
 	return page, err
+}
+
+// usage tells what an application's endpoints were sent in the last 30 days.
+func (p *Portal) usage(ctx context.Context, l lang, s session, now time.Time) ([]fact, error) {
+	list, err := p.store.Tallies(ctx, s.app, delivery.SixHours, now.Add(-30*24*time.Hour))
+	if err != nil {
+		return nil, err
+	}
+	var all delivery.Tally
+	for i := range list {
+		all.Merge(&list[i])
+	}
+	out := []fact{
+		{l.t("Accepted deliveries"), l.number(all.Accepted), false}, {l.t("Attempts"), l.number(all.Sent), false}, {l.t("Given up"), l.number(all.Exhausted), false},
+	}
+	if all.Notify.Count() > 0 {
+		out = append(out, fact{l.t("Time to notify"), l.t("half within %s, 99 %% within %s", took(all.Notify.Quantile(0.5)), took(all.Notify.Quantile(0.99))), false})
+	}
+	return out, nil
 }
 
 func (p *Portal) rename(w http.ResponseWriter, r *http.Request, s session) error {

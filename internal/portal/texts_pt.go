@@ -706,4 +706,7 @@ var inPortuguese = map[string]string{
 	"This header is set by us or by the protocol; choose another name.":                                    "Este cabeçalho é definido por nós ou pelo protocolo; escolha outro nome.",
 	"This member is required.":                                                                             "Este campo é obrigatório.",
 	"This secret is required.":                                                                             "Este segredo é obrigatório.",
+	"Usage in the last 30 days":                                                                            "Uso nos últimos 30 dias",
+	"Accepted deliveries":                                                                                  "Entregas aceitas",
+	"Given up":                                                                                             "Abandonadas",
 }
