@@ -36,7 +36,7 @@ func portalPages(ctx context.Context, b *Bench) ([]Row, error) {
 		return nil, err
 	}
 	defer t.stop()
-	l := &backlog{events: pick(b.quick, 5_000, 1_000_000), endpoints: 10, url: t.url(pathAccept)}
+	l := &backlog{events: pick(b.quick, 100_000, 1_000_000), endpoints: 10, url: t.url(pathAccept)}
 	if err := b.prepare(ctx, "portal", l); err != nil {
 		return nil, err
 	}

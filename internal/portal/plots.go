@@ -12,15 +12,16 @@ import (
 // plotted is a length of time that the plots of the start page may show.
 type plotted struct {
 	name  string // in the address
+	from  string // how its beginning is written
 	span  delivery.Span
 	spans int // bars
 }
 
 // plottedTimes are those that may be shown, the first one unless told otherwise.
 var plottedTimes = []plotted{
-	{"hour", delivery.Minutely, 60},
-	{"day", delivery.Quarters, 96},
-	{"month", delivery.SixHours, 120},
+	{"hour", "15:04", delivery.Minutely, 60},
+	{"day", "2006-01-02 15:04", delivery.Quarters, 96},
+	{"month", "2006-01-02", delivery.SixHours, 120},
 }
 
 func (t plotted) words(l lang) string {
@@ -39,7 +40,7 @@ type plots struct {
 	Times  []plottedTime
 	Failed bool
 	Charts []chart
-	From   moment
+	From   string
 }
 
 type plottedTime struct {
@@ -87,7 +88,7 @@ func (p *Portal) plots(ctx context.Context, l lang, s session, name string, now 
 		out.Failed = true
 		return out, err
 	}
-	out.From, out.Charts = l.at(from), l.charts(shown, from, now, list)
+	out.From, out.Charts = from.Format(shown.from), l.charts(shown, from, now, list)
 	return out, nil
 }
 

@@ -61,7 +61,7 @@ func browse(t *testing.T, options map[string]any) seen {
 	return got
 }
 
-// busy makes some minutes of a day, for the pictures: consents that come and go,
+// busy makes two minutes of a day, for the pictures: consents that come and go,
 // heard by an endpoint that works and one that does not.
 func busy(t *testing.T, a *servertest.Application) {
 	t.Helper()
@@ -82,7 +82,7 @@ func busy(t *testing.T, a *servertest.Application) {
 	}
 	tick := time.NewTicker(150 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); <-tick.C {
+	for end := time.Now().Add(100 * time.Second); time.Now().Before(end); <-tick.C {
 		for range rand.IntN(4) {
 			c := a.CreateConsent()
 			if rand.IntN(2) == 0 {

@@ -64,6 +64,24 @@ async function look(context, page, where) {
   await cdp.detach();
 }
 
+// keys goes through a page by keyboard: the first stop leads to the content, each
+// stop can be seen, and all that can be pressed is one.
+async function keys(page, where) {
+  const stops = await page.evaluate(() => [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary")].filter((e) => e.checkVisibility() && !e.disabled && !(e.type === "radio" && !e.checked)).length);
+  await page.evaluate(() => document.body.focus());
+  for (let i = 0; i < Math.min(stops, 25); i++) {
+    await page.keyboard.press("Tab");
+    const at = await page.evaluate(() => {
+      const e = document.activeElement;
+      const s = getComputedStyle(e);
+      return { what: e.outerHTML.slice(0, 120), skip: e.classList.contains("skip"), body: e === document.body, seen: s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2 };
+    });
+    if (i === 0 && !at.skip) fault(where, `the first stop of the keyboard is ${at.what}`);
+    if (at.body) return fault(where, `the keyboard stops after ${i} of ${stops} stops`);
+    if (!at.seen) fault(where, `a stop of the keyboard cannot be seen: ${at.what}`);
+  }
+}
+
 // shape names a page without what differs between two of its kind.
 const shape = (path) => path.replace(/\b(?:sub|int|mls|con|ctz|dlv|evt|bin|req|app)_[^/?&]+/g, "*").replace(/[?&](after|from|at|to|subject|endpoint|address|event)=[^&]*/g, "").replace(/events\/[a-z.*_]+/, "events/*");
 
@@ -89,6 +107,7 @@ async function crawl() {
     if (response.status() !== 200) fault(path, `status ${response.status()}`);
     await page.waitForLoadState("load");
     if (bytes > maxTransfer) fault(path, `${bytes} bytes`);
+    await keys(page, path);
     for (const href of await page.$$eval("a[href]", (as) => as.map((a) => a.getAttribute("href")))) {
       if (href.startsWith("/portal/")) queue.push(href.replace(/#.*/, ""));
     }
@@ -102,7 +121,7 @@ async function crawl() {
         await look(context, page, `${path} (${scheme}, ${size})`);
         if (options.out) {
           mkdirSync(options.out, { recursive: true });
-          const name = shape(path).replace(/^\/portal\/?/, "").replace(/[^a-z]+/gi, "-").replace(/^-|-$/g, "") || "overview";
+          const name = shape(path).replace(/\*/g, "one").replace(/^\/portal\/?/, "").replace(/[^a-z]+/gi, "-").replace(/^-|-$/g, "") || "overview";
           await page.screenshot({ path: `${options.out}/${name}-${scheme}-${size}.png` });
         }
         await context.close();
