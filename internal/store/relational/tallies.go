@@ -26,7 +26,9 @@ const (
 func (s *Store) Tally(ctx context.Context, at time.Time, of map[access.ID]*delivery.Tally) error {
 	return s.write(ctx, func(t *tx) error {
 		for _, app := range slices.Sorted(maps.Keys(of)) {
-			key, err := t.app(app)
+			// Not by app, which would hold the application's log up.
+			var key int64
+			err := t.get([]any{&key}, "SELECT app FROM application WHERE app_id = ?", string(app))
 			if isNotFound(err) {
 				continue // it was deleted meanwhile
 			}
