@@ -432,7 +432,7 @@ func TestStore_keepsEveryField(t *testing.T) {
 	ev.Except = "sub_1"
 	bin := store.Bin{Name: "bin_1", Application: app, CreatedAt: start, Script: store.Script{
 		Status: 503, Delay: 1500 * time.Millisecond, FailureRatio: 0.25, Headers: map[string]string{"A": "b"}, Body: "no",
-	}}
+	}, Share: store.Share{Hash: [32]byte{0: 1, 31: 2}, Until: start}}
 	requireFull(t, "bin", reflect.ValueOf(bin))
 	tok := fullToken()
 	requireFull(t, "token", reflect.ValueOf(tok))
