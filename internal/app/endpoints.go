@@ -307,8 +307,12 @@ func (a *App) PutBin(ctx context.Context, app access.ID) (store.Bin, error) {
 
 // ScriptBin tells a bin how to answer.
 func (a *App) ScriptBin(ctx context.Context, app access.ID, name string, s store.Script) (store.Bin, error) {
-	var out store.Bin
-	err := a.update(ctx, func(tx store.Tx) error {
+	return a.changeBin(ctx, app, name, func(b *store.Bin) { b.Script = s })
+}
+
+// changeBin changes a bin of an application's, and returns it.
+func (a *App) changeBin(ctx context.Context, app access.ID, name string, change func(*store.Bin)) (out store.Bin, err error) {
+	err = a.update(ctx, func(tx store.Tx) error {
 		b, err := tx.Bin(name)
 		if err != nil {
 			return err
@@ -316,7 +320,7 @@ func (a *App) ScriptBin(ctx context.Context, app access.ID, name string, s store
 		if b.Application != app {
 			return fault.New(fault.NotFound, "not_found", "There is no such bin.")
 		}
-		b.Script = s
+		change(&b)
 		out = b
 		return tx.PutBin(b)
 	})
@@ -328,29 +332,18 @@ const shareLife = 7 * 24 * time.Hour
 
 // ShareBin lets whoever has the secret that it returns, this once, read a bin for
 // seven days. The secret before works no more.
-func (a *App) ShareBin(ctx context.Context, app access.ID, name string) (secret.Value, time.Time, error) {
-	sec := secret.Random(24)
-	share := store.Share{Hash: access.HashSession(sec.Reveal()), Until: now().Add(shareLife)}
-	return sec, share.Until, a.setShare(ctx, app, name, share)
+func (a *App) ShareBin(ctx context.Context, app access.ID, name string) (store.Bin, secret.Value, error) {
+	sec, until := secret.Random(24), now().Add(shareLife)
+	b, err := a.changeBin(ctx, app, name, func(b *store.Bin) {
+		b.Share = store.Share{Hash: access.HashSession(sec.Reveal()), Until: until}
+	})
+	return b, sec, err
 }
 
 // UnshareBin takes that back. Idempotent.
 func (a *App) UnshareBin(ctx context.Context, app access.ID, name string) error {
-	return a.setShare(ctx, app, name, store.Share{})
-}
-
-func (a *App) setShare(ctx context.Context, app access.ID, name string, share store.Share) error {
-	return a.update(ctx, func(tx store.Tx) error {
-		b, err := tx.Bin(name)
-		if err == nil && b.Application != app {
-			err = fault.New(fault.NotFound, "not_found", "There is no such bin.")
-		}
-		if err != nil {
-			return err
-		}
-		b.Share = share
-		return tx.PutBin(b)
-	})
+	_, err := a.changeBin(ctx, app, name, func(b *store.Bin) { b.Share = store.Share{} })
+	return err
 }
 
 // SharedBin returns a bin by the secret of its link. Error: fault.NotFound when

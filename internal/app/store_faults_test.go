@@ -81,7 +81,7 @@ func newScene(t *testing.T) *scene {
 	b, err := s.PutBin(s.ctx, s.app)
 	must(err)
 	s.bin = b.Name
-	share, _, err := s.ShareBin(s.ctx, s.app, s.bin)
+	_, share, err := s.ShareBin(s.ctx, s.app, s.bin)
 	must(err)
 	s.shared = share.Reveal()
 	bearer, err := s.IssueToken(s.ctx, s.cred.ClientID, s.sec.Reveal(), "192.0.2.1")

@@ -13,7 +13,7 @@ import (
 // must do is said at store.Store.
 type Tallies interface {
 	Tally(ctx context.Context, at time.Time, of map[access.ID]*delivery.Tally) error
-	Behind(ctx context.Context, e delivery.Endpoint, after event.Seq) (int, error)
+	Behind(ctx context.Context, app access.ID, e delivery.Endpoint, after event.Seq) (int, error)
 }
 
 // How often what was counted is kept, and what waits is counted. Ours: what is on
@@ -86,9 +86,6 @@ func (e *Engine) keepTallies(ctx context.Context) {
 
 // handTallies hands over what was counted. What cannot be kept is lost.
 func (e *Engine) handTallies(ctx context.Context) {
-	if e.o.Tallies == nil {
-		return
-	}
 	full := e.takeTallies()
 	if full == nil {
 		return
@@ -135,7 +132,7 @@ func (e *Engine) weigh(ctx context.Context) {
 	}
 	e.mu.Unlock()
 	for _, b := range list {
-		n, err := e.o.Tallies.Behind(ctx, b.id, b.seq)
+		n, err := e.o.Tallies.Behind(ctx, access.ID(b.app), b.id, b.seq)
 		if err != nil {
 			continue // it is deleted, or the next minute tells
 		}

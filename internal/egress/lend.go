@@ -2,7 +2,6 @@ package egress
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -10,24 +9,19 @@ import (
 	"time"
 )
 
-// Sender sends one request, at most once; Client is one.
-type Sender interface {
-	Do(ctx context.Context, r *Request) (*Response, error)
-}
-
 // Lend returns an http.Client for libraries that want one. Each of its requests is
-// one of s, to an address that g lets through; it follows no redirect, keeps no
+// one of c, to an address that g lets through; it follows no redirect, keeps no
 // cookie, and an answer of more than most bytes is an error. A request has within
 // from its look-up to its end.
-func Lend(s Sender, g *Guard, within time.Duration, most int) *http.Client {
+func (c *Client) Lend(g *Guard, within time.Duration, most int) *http.Client {
 	return &http.Client{
-		Transport:     &lent{s, g, within, most},
+		Transport:     &lent{c, g, within, most},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
 type lent struct {
-	sender Sender
+	client *Client
 	guard  *Guard
 	within time.Duration
 	most   int
@@ -48,7 +42,7 @@ func (l *lent) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, errors.New("this address may not be dialled: " + bad.Msg)
 	}
 	q.Target = target
-	a, err := l.sender.Do(r.Context(), q)
+	a, err := l.client.Do(r.Context(), q)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ type Options struct {
 	ClientID string
 	Secret   secret.Value // unset: a public client
 	Name     string       // for people, e.g. "Keycloak"
-	Client   egress.Sender
+	Client   *egress.Client
 	Guard    *egress.Guard
 	Callback func() string // the URL that the provider leads back to
 }
@@ -64,7 +64,7 @@ func (p *Provider) Name() string { return p.o.Name }
 
 // lend returns a context in which the libraries send by egress.
 func (p *Provider) lend(ctx context.Context) context.Context {
-	return oidc.ClientContext(ctx, egress.Lend(p.o.Client, p.o.Guard, within, maxAnswer))
+	return oidc.ClientContext(ctx, p.o.Client.Lend(p.o.Guard, within, maxAnswer))
 }
 
 // discover asks the provider for its configuration, unless it is known.

@@ -86,7 +86,7 @@ func (p *Portal) usage(ctx context.Context, l lang, s session, now time.Time) ([
 		{l.t("Accepted deliveries"), l.number(all.Accepted), false}, {l.t("Attempts"), l.number(all.Sent), false}, {l.t("Given up"), l.number(all.Exhausted), false},
 	}
 	if all.Notify.Count() > 0 {
-		out = append(out, fact{l.t("Time to notify"), l.t("half within %s, 99 %% within %s", took(all.Notify.Quantile(0.5)), took(all.Notify.Quantile(0.99))), false})
+		out = append(out, fact{l.t("Time to notify"), l.within(&all.Notify), false})
 	}
 	return out, nil
 }

@@ -109,11 +109,18 @@ func (p *Portal) showBin(w http.ResponseWriter, r *http.Request, s session, b st
 	if err != nil {
 		return err
 	}
-	page := inspectorPage{frame: f, Notice: f.notice(r), Here: f.Base + "/inspector/" + b.Name, Form: form, Invalid: status != http.StatusOK}
+	page := ownBin(f, b)
+	page.Notice, page.Form, page.Invalid = f.notice(r), form, status != http.StatusOK
+	return p.fillBin(w, r, b, status, page)
+}
+
+// ownBin is the page of a bin for who is signed in, without what the bin took.
+func ownBin(f frame, b store.Bin) inspectorPage {
+	page := inspectorPage{frame: f, Here: f.Base + "/inspector/" + b.Name, Form: formOf(b.Script)}
 	if time.Now().Before(b.Share.Until) {
 		page.Shared = f.Lang.at(b.Share.Until)
 	}
-	return p.fillBin(w, r, b, status, page)
+	return page
 }
 
 // fillBin shows what a bin took on a page.

@@ -57,7 +57,7 @@ func (p *Portal) overview(w http.ResponseWriter, r *http.Request, s session) err
 		return true
 	}
 	page.Plots, err = p.plots(r.Context(), f.Lang, s, r.URL.Query().Get("time"), time.Now())
-	failed("tallies", err)
+	page.Plots.Failed = failed("tallies", err)
 	var total int
 	page.Endpoints, total, err = p.endpointItems(r.Context(), f.Lang, s, 0, overviewEndpoints)
 	page.MoreEndpoints, page.EndpointsFailed = total-len(page.Endpoints), failed("endpoints", err)

@@ -85,7 +85,6 @@ func (p *Portal) plots(ctx context.Context, l lang, s session, name string, now 
 	from := shown.span.Begin(now).Add(-time.Duration(shown.spans-1) * long)
 	list, err := p.store.Tallies(ctx, s.app, shown.span, from)
 	if err != nil {
-		out.Failed = true
 		return out, err
 	}
 	out.From, out.Charts = from.Format(shown.from), l.charts(shown, from, now, list)
@@ -135,12 +134,7 @@ func (l lang) charts(shown plotted, from, now time.Time, list []delivery.Tally) 
 	success.Top = l.n(int(success.high), "1 attempt", "%s attempts")
 
 	notify := l.draw(spans, func(_ int, t *delivery.Tally) []part {
-		p50, p99 := t.Notify.Quantile(0.5), t.Notify.Quantile(0.99)
-		text := l.t("half within %s, 99 %% within %s", took(p50), took(p99))
-		if t.Notify.Count() == 0 {
-			text = l.t("nothing was delivered")
-		}
-		return []part{{ms(p99), quiet, text}, {ms(p50), "", ""}}
+		return []part{{ms(t.Notify.Quantile(0.99)), quiet, l.within(&t.Notify)}, {ms(t.Notify.Quantile(0.5)), "", ""}}
 	})
 	n := all.Notify.Count() > 0
 	notify.Title, notify.Figure = l.t("Time to notify"), figure(n, took(all.Notify.Quantile(0.5)))
@@ -202,6 +196,11 @@ func (l lang) draw(spans []delivery.Tally, parts func(i int, t *delivery.Tally) 
 		}
 	}
 	return d
+}
+
+// within tells of times how many of them were how long.
+func (l lang) within(t *delivery.Times) string {
+	return l.t("half within %s, 99 %% within %s", took(t.Quantile(0.5)), took(t.Quantile(0.99)))
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

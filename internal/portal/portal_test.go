@@ -326,7 +326,7 @@ func TestSignIn_newSession(t *testing.T) {
 func TestPortal_withoutASession(t *testing.T) {
 	t.Parallel()
 	h := open(t)
-	forged := &visitor{h, &http.Cookie{Name: cookieNamePlain, Value: "forged"}}
+	forged := &visitor{h, &http.Cookie{Name: cookieName, Value: "forged"}}
 	for _, path := range []string{"/portal/", "/portal/inspector/" + h.bin, "/portal/nowhere", "/portal/inspector/" + h.bin + "/requests/req_1"} {
 		if w := forged.get(path); w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/portal/sign-in" || strings.Contains(w.Body.String(), h.bin) {
 			t.Errorf("%s: got %d to %s, want the way to sign in", path, w.Code, w.Header().Get("Location"))

@@ -23,12 +23,8 @@ const maxLinks = 1000
 // maxStreams is how many live pages one session may hold open. Ours.
 const maxStreams = 8
 
-// The names of the session's cookie: over TLS a browser takes the first from
-// this very host only. Source: RULES 5.
-const (
-	cookieName      = "__Host-consentwire"
-	cookieNamePlain = "consentwire"
-)
+// cookieName is the session's cookie's, but for the prefix that TLS gives it.
+const cookieName = "consentwire"
 
 // session is a visitor who has signed in; the zero one is nobody.
 type session struct {
@@ -136,28 +132,38 @@ func (v *visits) stream(k [32]byte) (done func(), ok bool) {
 }
 
 // cookie returns the value of the request's session cookie.
-func (p *Portal) cookie(r *http.Request) string {
-	name := cookieNamePlain
-	if p.secure(r) {
-		name = cookieName
+func (p *Portal) cookie(r *http.Request) string { return p.ownValue(r, cookieName) }
+
+// setCookie gives the browser a session, or takes it when value is empty.
+func (p *Portal) setCookie(w http.ResponseWriter, r *http.Request, value string) {
+	http.SetCookie(w, p.ownCookie(r, cookieName, value))
+}
+
+// ownCookie returns a cookie for this very host, until the browser ends; an empty
+// value takes it away. Over TLS a browser takes it from this host only. Source:
+// RULES 5.
+func (p *Portal) ownCookie(r *http.Request, name, value string) *http.Cookie {
+	c := &http.Cookie{Name: p.ownName(r, name), Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: p.secure(r)}
+	if value == "" {
+		c.MaxAge = -1
 	}
-	c, err := r.Cookie(name)
+	return c
+}
+
+func (p *Portal) ownName(r *http.Request, name string) string {
+	if p.secure(r) {
+		return "__Host-" + name
+	}
+	return name
+}
+
+// ownValue returns the value of such a cookie; empty: there is none.
+func (p *Portal) ownValue(r *http.Request, name string) string {
+	c, err := r.Cookie(p.ownName(r, name))
 	if err != nil {
 		return ""
 	}
 	return c.Value
-}
-
-// setCookie gives the browser a session, or takes it when value is empty.
-func (p *Portal) setCookie(w http.ResponseWriter, r *http.Request, value string) {
-	c := &http.Cookie{Name: cookieNamePlain, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode}
-	if p.secure(r) {
-		c.Name, c.Secure = cookieName, true
-	}
-	if value == "" {
-		c.MaxAge = -1
-	}
-	http.SetCookie(w, c)
 }
 
 // begin signs a visitor in, with a new session in the place of a former one, and
@@ -188,6 +194,10 @@ type signInPage struct {
 	Token         string // of the operator's token: what is wrong with it
 }
 
+func (p *Portal) signInPage(r *http.Request) signInPage {
+	return signInPage{frame: p.frame(r, session{}, "Sign in"), Provider: p.providerName()}
+}
+
 // signIn shows how to sign in.
 func (p *Portal) signIn(w http.ResponseWriter, r *http.Request) error {
 	_, _, ok, err := p.sessionOf(r, false)
@@ -198,7 +208,7 @@ func (p *Portal) signIn(w http.ResponseWriter, r *http.Request) error {
 		http.Redirect(w, r, p.base()+"/", http.StatusSeeOther)
 		return nil
 	}
-	return p.render(w, http.StatusOK, "sign-in", signInPage{frame: p.frame(r, session{}, "Sign in"), Provider: p.providerName()})
+	return p.render(w, http.StatusOK, "sign-in", p.signInPage(r))
 }
 
 // callerAddress returns the address of the caller without its port.
@@ -215,7 +225,8 @@ func (p *Portal) enter(w http.ResponseWriter, r *http.Request) error {
 	if err := p.strangersForm(w, r); err != nil {
 		return err
 	}
-	page := signInPage{frame: p.frame(r, session{}, "Sign in"), Provider: p.providerName(), Email: r.PostForm.Get("email")}
+	page := p.signInPage(r)
+	page.Email = r.PostForm.Get("email")
 	addr := callerAddress(r)
 	if bearer := r.PostForm.Get("operator"); bearer != "" {
 		err := p.app.SignInOperator(bearer, addr)

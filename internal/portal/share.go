@@ -10,11 +10,7 @@ import (
 // share makes a link by which anybody may read the bin, and shows it, this once:
 // so there is no redirect.
 func (p *Portal) share(w http.ResponseWriter, r *http.Request, s session) error {
-	sec, _, err := p.app.ShareBin(r.Context(), s.app, r.PathValue("bin"))
-	if err != nil {
-		return err
-	}
-	b, err := p.bin(r, s)
+	b, sec, err := p.app.ShareBin(r.Context(), s.app, r.PathValue("bin"))
 	if err != nil {
 		return err
 	}
@@ -22,10 +18,9 @@ func (p *Portal) share(w http.ResponseWriter, r *http.Request, s session) error 
 	if err != nil {
 		return err
 	}
-	return p.fillBin(w, r, b, http.StatusOK, inspectorPage{
-		frame: f, Here: f.Base + "/inspector/" + b.Name, Shared: f.Lang.at(b.Share.Until), Form: formOf(b.Script),
-		Link: strings.TrimSuffix(p.publicURL(), "/") + "/portal/shared/" + b.Name + "/" + sec.Reveal(),
-	})
+	page := ownBin(f, b)
+	page.Link = strings.TrimSuffix(p.publicURL(), "/") + "/portal/shared/" + b.Name + "/" + sec.Reveal()
+	return p.fillBin(w, r, b, http.StatusOK, page)
 }
 
 func (p *Portal) unshare(w http.ResponseWriter, r *http.Request, s session) error {

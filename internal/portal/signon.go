@@ -24,24 +24,8 @@ const CallbackPath = "/portal/sign-in/callback"
 // signOnLife is how long a sign-in at the provider may take. Ours.
 const signOnLife = 10 * time.Minute
 
-// The names of the cookie that binds a sign-in to the browser that began it.
-const (
-	signOnName      = "__Host-consentwire-sign-on"
-	signOnNamePlain = "consentwire-sign-on"
-)
-
-// signOnCookie returns the cookie with a value; an empty one takes it away.
-func (p *Portal) signOnCookie(r *http.Request, value string) *http.Cookie {
-	// Lax: the provider's site leads here.
-	c := &http.Cookie{Name: signOnNamePlain, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: int(signOnLife / time.Second)}
-	if p.secure(r) {
-		c.Name, c.Secure = signOnName, true
-	}
-	if value == "" {
-		c.MaxAge = -1
-	}
-	return c
-}
+// signOnName is the cookie's that binds a sign-in to the browser that began it.
+const signOnName = "consentwire-sign-on"
 
 // toProvider sends the browser to the provider. With the parameter join it is to
 // use that invitation.
@@ -53,7 +37,9 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.notSignedOn(w, r, err)
 	}
-	http.SetCookie(w, p.signOnCookie(r, kept+"|"+url.QueryEscape(r.URL.Query().Get("join"))))
+	c := p.ownCookie(r, signOnName, kept+"|"+url.QueryEscape(r.URL.Query().Get("join")))
+	c.MaxAge = int(signOnLife / time.Second)
+	http.SetCookie(w, c)
 	http.Redirect(w, r, address, http.StatusSeeOther) // #nosec G710 -- the provider's, which a setting names
 	return nil
 }
@@ -63,13 +49,8 @@ func (p *Portal) fromProvider(w http.ResponseWriter, r *http.Request) error {
 	if p.signOn == nil {
 		return fault.New(fault.NotFound, "not_found", "There is no such page.")
 	}
-	blank := p.signOnCookie(r, "")
-	var value string
-	if c, err := r.Cookie(blank.Name); err == nil {
-		value = c.Value
-	}
-	http.SetCookie(w, blank)
-	kept, join, _ := strings.Cut(value, "|")
+	kept, join, _ := strings.Cut(p.ownValue(r, signOnName), "|")
+	http.SetCookie(w, p.ownCookie(r, signOnName, ""))
 	email, name, err := p.signOn.Finish(r.Context(), kept, r.URL.Query())
 	if err != nil {
 		return p.notSignedOn(w, r, err)
@@ -97,7 +78,7 @@ func (p *Portal) notSignedOn(w http.ResponseWriter, r *http.Request, err error) 
 	default:
 		return err
 	}
-	page := signInPage{frame: p.frame(r, session{}, "Sign in"), Provider: p.providerName()}
+	page := p.signInPage(r)
 	page.ProviderFault = page.Lang.t(sentenceOf(err))
 	return p.render(w, status, "sign-in", page)
 }

@@ -62,7 +62,7 @@ func TestSignOn(t *testing.T) {
 	}
 	signedIn := func(w *httptest.ResponseRecorder) *visitor {
 		for _, c := range w.Result().Cookies() {
-			if c.Name == cookieNamePlain && c.Value != "" {
+			if c.Name == cookieName && c.Value != "" {
 				return &visitor{h, c}
 			}
 		}

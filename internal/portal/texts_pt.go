@@ -623,7 +623,6 @@ var inPortuguese = map[string]string{
 	"half within it, 99 %% within %s":             "metade dentro dele, 99 %% em até %s",
 	"highest: %s":                                 "máximo: %s",
 	"nothing in this time":                        "nada neste período",
-	"nothing was delivered":                       "nada foi entregue",
 	"waited at most, without suspended endpoints": "aguardaram no máximo, sem endpoints suspensos",
 	"Join with %s":                                "Entrar com %s",
 	"Sign in with %s":                             "Entrar com %s",

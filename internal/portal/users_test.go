@@ -19,7 +19,7 @@ func (h *house) asRole(t *testing.T, role access.Role) *visitor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &visitor{h, &http.Cookie{Name: cookieNamePlain, Value: c.Reveal()}}
+	return &visitor{h, &http.Cookie{Name: cookieName, Value: c.Reveal()}}
 }
 
 // TestRoutes_scopes: each route asks for a scope, and who has it not is told

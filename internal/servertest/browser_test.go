@@ -100,14 +100,13 @@ func TestBrowser_everyPage(t *testing.T) {
 	t.Parallel()
 	n := startDev(t)
 	link, _ := n.wait(`(http://\S+/portal/sign-in/\S+)`, 5*time.Second)
-	client, _ := n.wait(`Client ID +(\S+)`, 5*time.Second)
-	sec, _ := n.wait(`Client secret +(\S+)`, 5*time.Second)
+	client, sec := n.credentials(5 * time.Second)
 	n.wait(`before:consent:create .*signature valid`, 20*time.Second)
 	options := map[string]any{"link": link[1]}
 	if dir := os.Getenv("CONSENTWIRE_SCREENSHOTS"); dir != "" {
 		options["out"] = dir
 		n.drain()
-		busy(t, servertest.Guest(t, link[1][:strings.Index(link[1], "/portal")], client[1], sec[1]))
+		busy(t, servertest.Guest(t, link[1][:strings.Index(link[1], "/portal")], client, sec))
 	}
 	got := browse(t, options)
 	for _, want := range []string{"/portal/", "/portal/endpoints", "/portal/deliveries", "/portal/consents", "/portal/citizens", "/portal/events", "/portal/users", "/portal/new/subscription"} {

@@ -60,6 +60,14 @@ func (n *newcomer) drain() {
 	}()
 }
 
+// credentials returns those of the demo application, from the lines to come.
+func (n *newcomer) credentials(within time.Duration) (id, secret string) {
+	n.t.Helper()
+	client, _ := n.wait(`Client ID +(\S+)`, within)
+	sec, _ := n.wait(`Client secret +(\S+)`, within)
+	return client[1], sec[1]
+}
+
 // wait returns the first line from now on that matches, and when it came.
 func (n *newcomer) wait(pattern string, within time.Duration) ([]string, time.Duration) {
 	n.t.Helper()

@@ -489,8 +489,7 @@ func TestErasure_onNoPage(t *testing.T) {
 	t.Parallel()
 	n := startDev(t)
 	link, _ := n.wait(`((http://[^/ ]+)/portal/\S+)`, 10*time.Second)
-	client, _ := n.wait(`Client ID +(\S+)`, 10*time.Second)
-	clientSecret, _ := n.wait(`Client secret +(\S+)`, 10*time.Second)
+	client, clientSecret := n.credentials(10 * time.Second)
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -510,7 +509,7 @@ func TestErasure_onNoPage(t *testing.T) {
 		}
 		return b
 	}
-	a := servertest.Guest(t, link[2], client[1], clientSecret[1])
+	a := servertest.Guest(t, link[2], client, clientSecret)
 	configure(t, a)
 	bin := a.Call("POST", "/v1/inspect", nil).Want(t, 201)
 	for _, u := range []string{"effective-permission", "citizen-emails"} {

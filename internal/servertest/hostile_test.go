@@ -56,9 +56,8 @@ func TestBrowser_hostile(t *testing.T) {
 	t.Cleanup(receiver.Close)
 	n := startDev(t)
 	link, _ := n.wait(`(http://\S+/portal/sign-in/\S+)`, 5*time.Second)
-	client, _ := n.wait(`Client ID +(\S+)`, 5*time.Second)
-	sec, _ := n.wait(`Client secret +(\S+)`, 5*time.Second)
-	a := servertest.Guest(t, link[1][:strings.Index(link[1], "/portal")], client[1], sec[1])
+	client, sec := n.credentials(5 * time.Second)
+	a := servertest.Guest(t, link[1][:strings.Index(link[1], "/portal")], client, sec)
 	bin := a.Call("POST", "/v1/inspect", nil).Want(t, http.StatusCreated)
 	pages := []string{"/portal/inspector/" + bin.Text(t, "bin")}
 

@@ -408,8 +408,7 @@ func TestSecrets_areOnNoPage(t *testing.T) {
 	}
 	n := startDev(t, "--egress-allow", "127.0.0.0/8", "--egress-ca-file", roots)
 	link, _ := n.wait(`((http://[^/ ]+)/portal/\S+)`, 10*time.Second)
-	client, _ := n.wait(`Client ID +(\S+)`, 10*time.Second)
-	clientSecret, _ := n.wait(`Client secret +(\S+)`, 10*time.Second)
+	client, clientSecret := n.credentials(10 * time.Second)
 
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -445,10 +444,10 @@ func TestSecrets_areOnNoPage(t *testing.T) {
 	var token struct {
 		AccessToken string `json:"access_token"`
 	}
-	if !decode([]byte(call("POST", "/api/portal/onboard/v1/token", "", map[string]string{"client_id": client[1], "client_secret": clientSecret[1]})), &token) {
+	if !decode([]byte(call("POST", "/api/portal/onboard/v1/token", "", map[string]string{"client_id": client, "client_secret": clientSecret})), &token) {
 		t.Fatal("no token came")
 	}
-	secrets := map[string]string{"the client secret": clientSecret[1], "the token": token.AccessToken}
+	secrets := map[string]string{"the client secret": clientSecret, "the token": token.AccessToken}
 	for _, auth := range everyAuth(rcv.URL, func(what string) string {
 		v := "hunter2-" + strings.ReplaceAll(what, " ", "-") + "-!&=+/9d1c"
 		secrets[what] = v

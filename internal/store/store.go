@@ -79,7 +79,7 @@ type Store interface {
 	Tally(ctx context.Context, at time.Time, of map[access.ID]*delivery.Tally) error
 	// Behind counts the events behind a place of the log that an endpoint is told,
 	// at most delivery.BacklogExact; of a part of an endpoint its share.
-	Behind(ctx context.Context, e delivery.Endpoint, after event.Seq) (int, error)
+	Behind(ctx context.Context, app access.ID, e delivery.Endpoint, after event.Seq) (int, error)
 
 	// Watch registers a function that is told, after each commit, what it
 	// touched. It is called on the committer's goroutine and must return at

@@ -22,6 +22,24 @@ const (
 	talliedNotify = 100 // and the places of delivery.Times behind it
 )
 
+// tallied returns the count of a tally that a row of that kind holds; nil: it is
+// none of ours.
+func tallied(t *delivery.Tally, what int) *int {
+	switch i := what - talliedNotify; {
+	case what == talliedSent:
+		return &t.Sent
+	case what == talliedAccepted:
+		return &t.Accepted
+	case what == talliedExhausted:
+		return &t.Exhausted
+	case what == talliedWaiting:
+		return &t.Waiting
+	case i >= 0 && i < len(t.Notify):
+		return &t.Notify[i]
+	}
+	return nil
+}
+
 // Tally implements store.Store.
 func (s *Store) Tally(ctx context.Context, at time.Time, of map[access.ID]*delivery.Tally) error {
 	return s.write(ctx, func(t *tx) error {
@@ -58,14 +76,11 @@ func (t *tx) addTally(app int64, span delivery.Span, at time.Time, of *delivery.
 		return t.later("INSERT INTO tally (app, span, at, node, what, n) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (app, span, at, node, what) DO UPDATE SET n = "+sum,
 			app, long, begin, t.s.node, what, n)
 	}
-	for what, n := range map[int]int{talliedSent: of.Sent, talliedAccepted: of.Accepted, talliedExhausted: of.Exhausted, talliedWaiting: of.Waiting} {
-		if err := add(what, n); err != nil {
-			return err
-		}
-	}
-	for i, n := range of.Notify {
-		if err := add(talliedNotify+i, n); err != nil {
-			return err
+	for what := range talliedNotify + len(of.Notify) {
+		if n := tallied(of, what); n != nil {
+			if err := add(what, *n); err != nil {
+				return err
+			}
 		}
 	}
 	return t.later("DELETE FROM tally WHERE app = ? AND span = ? AND at < ?", app, long, millis(at.Add(-span.Keep())))
@@ -89,17 +104,8 @@ func (s *Store) Tallies(ctx context.Context, app access.ID, span delivery.Span, 
 				list = append(list, delivery.Tally{At: moment(at)})
 			}
 			t := &list[len(list)-1]
-			switch {
-			case what == talliedSent:
-				t.Sent += n
-			case what == talliedAccepted:
-				t.Accepted += n
-			case what == talliedExhausted:
-				t.Exhausted += n
-			case what == talliedWaiting:
-				t.Waiting += n // each node counts what it sends
-			case what >= talliedNotify && what < talliedNotify+len(t.Notify):
-				t.Notify[what-talliedNotify] += n
+			if sum := tallied(t, what); sum != nil { // what nodes counted adds up, what waits too
+				*sum += n
 			}
 			return nil
 		}, "SELECT at, what, n FROM tally WHERE app = ? AND span = ? AND at >= ? ORDER BY at", key, time.Duration(span).Milliseconds(), millis(span.Begin(from)))
@@ -108,14 +114,10 @@ func (s *Store) Tallies(ctx context.Context, app access.ID, span delivery.Span, 
 }
 
 // Behind implements store.Store.
-func (s *Store) Behind(ctx context.Context, e delivery.Endpoint, after event.Seq) (n int, err error) {
+func (s *Store) Behind(ctx context.Context, app access.ID, e delivery.Endpoint, after event.Seq) (n int, err error) {
 	whole, _, parts := e.Split()
 	err = s.read(ctx, func(r *reader) error {
-		var app string
-		if err := r.get([]any{&app}, "SELECT a.app_id FROM endpoint p JOIN application a ON a.app = p.app WHERE p.endpoint_id = ?", string(whole)); err != nil {
-			return err
-		}
-		t, err := r.living(access.ID(app), subscription.ID(whole))
+		t, err := r.living(app, subscription.ID(whole))
 		if err != nil {
 			return err
 		}

@@ -913,10 +913,10 @@ func deliveryPages(t *testing.T, r *room) {
 	if pulses, err := r.Store.Pulses(r.ctx, app2, []subscription.ID{"sub_b"}, 2); err != nil || len(pulses["sub_b"]) != 0 {
 		t.Errorf("got %v, %v of another application's endpoint, want none", pulses, err)
 	}
-	if n, err := r.Store.Behind(r.ctx, "sub_b", 6); err != nil || n != 8 {
+	if n, err := r.Store.Behind(r.ctx, app1, "sub_b", 6); err != nil || n != 8 {
 		t.Errorf("behind 6: got %d, %v, want the 8 that are created", n, err)
 	}
-	_, err = r.Store.Behind(r.ctx, "sub_gone", 0)
+	_, err = r.Store.Behind(r.ctx, app1, "sub_gone", 0)
 	r.notFound("what a deleted endpoint is behind", err)
 	_, _, err = r.Store.Deliveries(r.ctx, app1, store.DeliveryQuery{Endpoint: "int_a", Style: subscription.Subscription, Limit: 5})
 	r.notFound("an interceptor's deliveries asked for as a subscription's", err)

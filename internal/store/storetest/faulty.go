@@ -432,8 +432,8 @@ func (f *Faulty) Tally(ctx context.Context, at time.Time, of map[access.ID]*deli
 }
 
 // Behind implements store.Store.
-func (f *Faulty) Behind(ctx context.Context, e delivery.Endpoint, after event.Seq) (int, error) {
-	return do(f, "Behind", func() (int, error) { return f.Store.Behind(ctx, e, after) })
+func (f *Faulty) Behind(ctx context.Context, app access.ID, e delivery.Endpoint, after event.Seq) (int, error) {
+	return do(f, "Behind", func() (int, error) { return f.Store.Behind(ctx, app, e, after) })
 }
 
 // Bin implements store.Reader.
