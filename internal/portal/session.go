@@ -143,7 +143,7 @@ func (p *Portal) setCookie(w http.ResponseWriter, r *http.Request, value string)
 // value takes it away. Over TLS a browser takes it from this host only. Source:
 // RULES 5.
 func (p *Portal) ownCookie(r *http.Request, name, value string) *http.Cookie {
-	c := &http.Cookie{Name: p.ownName(r, name), Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: p.secure(r)}
+	c := &http.Cookie{Name: p.ownName(r, name), Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: p.secure(r)} // #nosec G124 -- Secure where the portal is reached by https
 	if value == "" {
 		c.MaxAge = -1
 	}

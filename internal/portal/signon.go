@@ -37,7 +37,7 @@ func (p *Portal) toProvider(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return p.notSignedOn(w, r, err)
 	}
-	c := p.ownCookie(r, signOnName, kept+"|"+url.QueryEscape(r.URL.Query().Get("join")))
+	c := p.ownCookie(r, signOnName, kept+"|"+url.QueryEscape(r.URL.Query().Get("join"))) // #nosec G124 -- as ownCookie says
 	c.MaxAge = int(signOnLife / time.Second)
 	http.SetCookie(w, c)
 	http.Redirect(w, r, address, http.StatusSeeOther) // #nosec G710 -- the provider's, which a setting names
